@@ -1,0 +1,1 @@
+"""Tests: each is named after the promise that it protects."""
