@@ -1,0 +1,190 @@
+"""The settings: ``stepwell.toml``, then ``STEPWELL_*`` variables, then flags; the last one wins.
+
+A name that no setting has is refused with the nearest one, so that a typing error never turns a
+setting off in silence. Units stand in the names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+
+from stepwell.errors import InvalidSetting, SettingsError, UnknownSetting
+
+FILE_NAME = "stepwell.toml"
+CONFIG_VARIABLE = "STEPWELL_CONFIG"
+PREFIX = "STEPWELL_"
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """The operators' side of one job, ``[job."NAME"]``, whatever file defines it.
+
+    Attributes:
+        run_lock: ``parameters``, ``job`` or ``none``; replaces the job's own (S184).
+    """
+
+    run_lock: Literal["parameters", "job", "none"] | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set, validated.
+
+    Attributes:
+        database: URL, ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://…``;
+            a relative path starts at the folder of ``stepwell.toml``.
+        jobs: Importable modules that hold Job values, relative to that folder.
+        durability: ``full`` fsyncs each commit; ``normal`` may lose the last ones when the power
+            fails, never the order.
+        sqlite_driver: ``auto``, ``sqlite3`` or ``pysqlite3`` (a newer SQLite, from the extra).
+        allow_unsafe_filesystem: Open a SQLite database where WAL is known to corrupt it.
+        gate_timeout_s: Seconds that a writer waits for its turn.
+        shutdown_timeout_s: Seconds that a stopped process waits for its running work.
+        max_recoveries: How often an instance is recovered before it stays FAILED (S191).
+        folder: Where ``stepwell.toml`` stands, or the working folder; not a setting.
+        file: The file that was read, or None; not a setting.
+    """
+
+    database: str = "sqlite:///stepwell.db"
+    jobs: tuple[str, ...] = ()
+    durability: Literal["full", "normal"] = "full"
+    sqlite_driver: Literal["auto", "sqlite3", "pysqlite3"] = "auto"
+    allow_unsafe_filesystem: bool = False
+    gate_timeout_s: Seconds = 30.0
+    shutdown_timeout_s: Seconds = 30.0
+    max_recoveries: Annotated[int, msgspec.Meta(ge=0)] = 3
+    job: dict[str, JobSettings] = field(default_factory=dict)
+    folder: Path = field(default_factory=Path.cwd)
+    file: Path | None = None
+
+    @property
+    def database_url(self) -> str:
+        """``database`` with a relative SQLite path made absolute from ``folder``."""
+        prefix = "sqlite:///"
+        if self.database.startswith(prefix):
+            path = Path(self.database.removeprefix(prefix)).expanduser()
+            return prefix + str(path if path.is_absolute() else self.folder / path)
+        return self.database
+
+
+NOT_SETTINGS = ("folder", "file")
+NAMES = tuple(f.name for f in fields(Settings) if f.name not in NOT_SETTINGS)
+VARIABLES = {PREFIX + name.upper(): name for name in NAMES if name != "job"}
+
+
+def load_settings(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    working_folder: Path | None = None,
+) -> Settings:
+    """Read the settings of this process.
+
+    ``flags`` holds what the command line gave, None values left out. ``environment`` and
+    ``working_folder`` are the process's own unless given.
+
+    Raises:
+        SettingsError: the file cannot be read, a name is unknown or a value breaks its rule.
+    """
+    environment = os.environ if environment is None else environment
+    folder = working_folder or Path.cwd()
+    file = _find_file(environment, folder)
+    values = _read_file(file) if file is not None else {}
+    _refuse_unknown(values, NAMES, where=f" in {file}")
+    for variable, name in VARIABLES.items():
+        if variable in environment:
+            values[name] = _from_text(name, environment[variable])
+    values.update({k: v for k, v in (flags or {}).items() if v is not None})
+    settings = _convert(values)
+    return replace(settings, folder=file.parent if file is not None else folder, file=file)
+
+
+def _find_file(environment: Mapping[str, str], folder: Path) -> Path | None:
+    named = environment.get(CONFIG_VARIABLE)
+    if named:
+        path = (folder / Path(named).expanduser()).resolve()
+        if path.is_dir():
+            path = path / FILE_NAME
+        if not path.is_file():
+            raise SettingsError(
+                f"cannot read settings {str(path)!r}: {CONFIG_VARIABLE} names it,"
+                " but there is no such file",
+                hint="correct the variable, or unset it",
+            )
+        return path
+    path = folder / FILE_NAME
+    return path if path.is_file() else None
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read settings {str(file)!r}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(
+            f"cannot read settings {str(file)!r}: {str(error)[:1].lower()}{str(error)[1:]}",
+            hint="it must be TOML, as `stepwell init` writes it",
+        ) from error
+
+
+def _refuse_unknown(values: Mapping[str, object], known: tuple[str, ...], *, where: str) -> None:
+    for name in values:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            meant = f", did you mean {close[0]!r}?" if close else ""
+            raise UnknownSetting(
+                f"unknown setting {name!r}{where}{meant}",
+                hint=f"the settings are: {', '.join(known)}",
+                fields={"setting": name},
+            )
+
+
+def _from_text(name: str, text: str) -> object:
+    return (
+        tuple(part.strip() for part in text.split(",") if part.strip()) if name == "jobs" else text
+    )
+
+
+def _convert(values: dict[str, Any]) -> Settings:
+    for name, section in values.get("job", {}).items():
+        if isinstance(section, dict):
+            known = tuple(f.name for f in fields(JobSettings))
+            _refuse_unknown(section, known, where=f' in [job."{name}"]')
+    types = get_type_hints(Settings, include_extras=True)
+    converted = {}
+    for name, value in values.items():
+        try:
+            # Variables and flags are text: not strict.
+            converted[name] = msgspec.convert(value, types[name], strict=False)
+        except msgspec.ValidationError as error:
+            fact = str(error).split(" - at")[0]
+            raise InvalidSetting(
+                f"{name} must be {_RULES[name]}, got {value!r}",
+                hint=fact[:1].lower() + fact[1:],
+                fields={"setting": name},
+            ) from None
+    return Settings(**converted)
+
+
+_RULES = {
+    "database": "a URL such as 'sqlite:///stepwell.db' or 'postgresql://…'",
+    "jobs": "a list of importable modules",
+    "durability": "'full' or 'normal'",
+    "sqlite_driver": "'auto', 'sqlite3' or 'pysqlite3'",
+    "allow_unsafe_filesystem": "true or false",
+    "gate_timeout_s": "seconds above 0",
+    "shutdown_timeout_s": "seconds above 0",
+    "max_recoveries": "a whole number, 0 or more",
+    "job": 'sections [job."NAME"]',
+}
