@@ -1,0 +1,192 @@
+"""Open a database: its URL, its options, and the object that everything else is handed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from stepwell.clock import Clock
+from stepwell.database.dialect import DatabaseInfo, DatabaseOptions, Dialect, KeptConnection
+from stepwell.database.liveness import Liveness
+from stepwell.database.transaction import Connections, Reader, Transaction
+from stepwell.errors import CannotOpenDatabase, DatabaseError
+
+T = TypeVar("T")
+
+RUNS_MAX = 5
+_RERUN_AFTER_S = (0.001, 0.01)
+
+logger = logging.getLogger(__name__)
+
+
+class Database:
+    """One open database, shared by all threads of the process; made by :func:`open_database`.
+
+    >>> database.run(lambda transaction: transaction.execute(RENAME, {"item_id": 7, "to": "x"}))
+    1
+
+    Attributes:
+        dialect: The operations that differ between SQLite and PostgreSQL.
+        url: As it was given, with the password if there was one: not for messages.
+        location: Path or URL for messages.
+        path: The real path of the SQLite file; None on PostgreSQL.
+        liveness: Which owners are alive.
+    """
+
+    def __init__(self, url: str, dialect: Dialect, clock: Clock, path: Path | None) -> None:
+        self.url = url
+        self.dialect = dialect
+        self.location = dialect.location
+        self.path = path
+        self._clock = clock
+        self._writers = Connections(dialect, writes=True)
+        self._readers = Connections(dialect, writes=False)
+        self._writers.add(dialect.open())
+        self.liveness = Liveness(dialect, self.read)
+        self._what_writing = f"write to database {self.location!r}"
+        self._what_reading = f"read database {self.location!r}"
+        _open_databases.add(self)
+
+    def run(self, fact: Callable[[Transaction], T], *, what: str = "") -> T:
+        """Run one fact in one write transaction, commit it, and answer what it answered.
+
+        A transaction that meets another one (BUSY, a serialization failure, a deadlock) is rolled
+        back and run again, a bounded number of times: ``fact`` does nothing outside of it.
+        ``what`` completes "cannot …" in messages, such as "record a chunk of step 'load'".
+
+        Raises:
+            DatabaseBusy: the right to write did not come in time; the message names who has it.
+            ConnectionLost: when its fields say ``during_commit`` the outcome is unknown (S37).
+        """
+        for attempt in range(1, RUNS_MAX):
+            try:
+                with self.write(what=what) as transaction:
+                    return fact(transaction)
+            except DatabaseError as error:
+                if not self.dialect.may_rerun(error):
+                    raise
+                logger.info("transaction %d of %d met another: %s", attempt, RUNS_MAX, error)
+            self._clock.sleep(self._clock.jitter(*_RERUN_AFTER_S))
+        with self.write(what=what) as transaction:
+            return fact(transaction)
+
+    def write(self, *, what: str = "") -> Transaction:
+        """A write transaction for ``with``: commits at its end, rolls back on any exception."""
+        return Transaction(self.dialect, self._writers, what or self._what_writing)
+
+    def read(self, *, what: str = "") -> Reader:
+        """A short read transaction for ``with``; it sees one state and blocks nobody."""
+        return Reader(self.dialect, self._readers, what or self._what_reading)
+
+    def info(self) -> DatabaseInfo:
+        """What there is to know about this database."""
+        return self._ask(
+            lambda connection: self.dialect.info(
+                connection, self.dialect.schema_version(connection)
+            )
+        )
+
+    def schema_version(self) -> str | None:
+        """The revision of Stepwell's tables; None before ``migrate`` has made them."""
+        return self._ask(self.dialect.schema_version)
+
+    def forget(self) -> object:
+        """Start afresh in a forked child; answers what must never be closed there."""
+        return self._writers.forget(), self._readers.forget(), self.dialect.forget()
+
+    def _ask(self, question: Callable[[KeptConnection], T]) -> T:
+        with self.read() as reader:
+            return reader.ask(question)
+
+    def close(self) -> None:
+        """Close the idle connections. Transactions must have ended; closing twice is harmless."""
+        if self in _open_databases:
+            _open_databases.discard(self)
+            self._readers.drop_idle()
+            # The last writer to close checkpoints, which only happens behind the gate (wal.py).
+            self.dialect.enter(f"close database {self.location!r}")
+            try:
+                self._writers.drop_idle()
+            finally:
+                self.dialect.leave()
+            self.dialect.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_database(
+    url: str, *, clock: Clock | None = None, options: DatabaseOptions | None = None
+) -> Database:
+    """Open ``sqlite:///path`` or ``postgresql://…``; the tables are made by ``migrate``.
+
+    A missing SQLite file is created, an empty one and one with only the application's tables are
+    fine. A relative path starts at the working folder.
+
+    Raises:
+        CannotOpenDatabase, DatabaseReadOnly, DatabaseDamaged, UnsafeFilesystem, WalUnavailable:
+            with the fact that decides and the way out.
+    """
+    clock = clock or Clock()
+    options = options or DatabaseOptions()
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "sqlite":
+        from stepwell.database.sqlite import SqliteDialect
+
+        sqlite = SqliteDialect(_sqlite_path(url, rest), options, clock)
+        return Database(url, sqlite, clock, Path(sqlite.path))
+    if separator and scheme in ("postgresql", "postgresql+psycopg", "postgres"):
+        from stepwell.database.postgresql import PostgresqlDialect
+
+        return Database(url, PostgresqlDialect(f"postgresql://{rest}", options, clock), clock, None)
+    raise CannotOpenDatabase(
+        f"cannot open database {url!r}: it is neither sqlite:///PATH nor postgresql://…",
+        hint=f"`sqlite:///{url}`" if not separator else "use one of the two",
+    )
+
+
+def _sqlite_path(url: str, rest: str) -> str:
+    path = rest.removeprefix("/")
+    if not rest.startswith("/") or path in ("", ":memory:"):
+        raise CannotOpenDatabase(
+            f"cannot open database {url!r}: it names no file",
+            hint="write sqlite:///stepwell.db, or sqlite:////var/lib/stepwell.db with four slashes;"
+            " a database in memory cannot be shared between processes",
+        )
+    return path
+
+
+# --- forked children
+
+_open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    """A child uses no inherited connection and closes none: both would break the parent's.
+
+    Python closes what it collects, at the latest at its end; so each gets a reference that is
+    never given back. A child may use the database, on connections of its own; the parent must keep
+    it open as long, because SQLite counts the two as one process.
+    """
+    import ctypes
+
+    for database in _open_databases:
+        inherited = database.forget()
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

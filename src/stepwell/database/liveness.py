@@ -1,0 +1,77 @@
+"""Proof of life and proof of death of the processes that own executions (S33).
+
+Death is proven, not guessed: a missed heartbeat proves nothing. A process holds a lock that the
+operating system, or the server, takes from it when it ends, however it ends; whoever can take that
+lock has the proof. A process that is merely stopped or starved keeps it (S189).
+
+- SQLite: one byte of the file ``<database>-owners``, at the owner's id. The file is never deleted;
+  host names mean nothing, the file is local.
+- PostgreSQL: a session's advisory lock, on a connection that does nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from stepwell.database.dialect import Dialect, KeptConnection
+from stepwell.database.transaction import Reader, Transaction
+from stepwell.errors import DatabaseBusy
+
+T = TypeVar("T")
+
+
+class Liveness:
+    """The owners of one database: this process's own, and whether another one is dead.
+
+    ``Database.liveness`` is the one that belongs to a database.
+    """
+
+    def __init__(self, dialect: Dialect, read: Callable[[], Reader]) -> None:
+        self._dialect = dialect
+        self._read = read
+
+    def hold(self, owner_id: int, transaction: Transaction) -> None:
+        """Prove that this owner is alive, from before its row is visible until its end.
+
+        Called inside the transaction that inserts the owner's row, so that nobody ever sees a row
+        without its proof. When that transaction is rolled back the proof is given up.
+
+        Raises:
+            DatabaseBusy: another process has the proof of this id.
+        """
+        if not self._dialect.hold_owner(owner_id):
+            raise DatabaseBusy(
+                f"cannot hold owner {owner_id}: another process holds it",
+                hint="`stepwell doctor` looks for owners that are there twice",
+                fields={"owner_id": owner_id, "database": self._dialect.location},
+            )
+        transaction.after_rollback(lambda: self._dialect.release_owner(owner_id))
+
+    def release(self, owner_id: int) -> None:
+        """The owner's work is done; from now on it counts as dead."""
+        self._dialect.release_owner(owner_id)
+
+    def keeps(self, owner_id: int) -> bool:
+        """Whether this process has its proof still; for the owner's own timer.
+
+        On PostgreSQL a lost session is replaced. Meanwhile others may have recovered the owner's
+        executions; their fences say so (S35).
+        """
+        return self._dialect.keeps_owner(owner_id)
+
+    def is_dead(self, owner_id: int) -> bool:
+        """Whether the owner is proven dead; never for one that this process holds."""
+        return self._ask(lambda connection: self._dialect.owner_is_dead(connection, owner_id))
+
+    def end_sessions(self, owner_id: int) -> int:
+        """End what a dead or frozen owner still has open at a server; answers how many (S34).
+
+        On SQLite there is no server: a process stopped inside a write transaction blocks the
+        others until it goes on or is killed, and their error names it (S189).
+        """
+        return self._ask(lambda connection: self._dialect.end_sessions(connection, owner_id))
+
+    def _ask(self, question: Callable[[KeptConnection], T]) -> T:
+        with self._read() as reader:
+            return reader.ask(question)

@@ -1,0 +1,367 @@
+"""PostgreSQL through psycopg 3: sessions, transactions, owners, and what its errors mean.
+
+The driver never begins by itself (``autocommit``); BEGIN and COMMIT are Stepwell's, as on SQLite.
+Writers run in READ COMMITTED and lock the rows they decide on; readers see one state of the data
+(REPEATABLE READ READ ONLY), as on SQLite. No wait is without bound: ``lock_timeout`` is the gate's
+timeout, ``idle_in_transaction_session_timeout`` is below the owners' lease, so that a frozen
+process cannot hold rows for longer than it counts as alive.
+"""
+
+from __future__ import annotations
+
+import importlib
+from threading import Lock, get_ident
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import sqlalchemy
+from sqlalchemy.dialects.postgresql import psycopg as sqlalchemy_psycopg
+from sqlalchemy.pool import StaticPool
+
+from stepwell.clock import Clock
+from stepwell.database.dialect import (
+    DatabaseInfo,
+    DatabaseOptions,
+    Dialect,
+    KeptConnection,
+    SqlStyle,
+)
+from stepwell.database.postgresql_errors import is_rerunnable, translate
+from stepwell.errors import (
+    CannotOpenDatabase,
+    ConnectionLost,
+    DatabaseError,
+    StepUsageError,
+    TransactionEnded,
+)
+
+CONNECT_TIMEOUT_S = 10
+IDLE_IN_TRANSACTION_S = 25  # Below the lease of an owner.
+
+# The first key of Stepwell's advisory locks ("step"); the second is the owner's id, 0 to migrate.
+_LOCK_CLASS = 0x73746570
+_MIGRATION = 0
+
+# A host that vanishes is noticed by the server within 25 s, and its locks are free.
+_SESSION = """
+SET TimeZone = 'UTC';
+SET idle_in_transaction_session_timeout = '{idle_s}s';
+SET lock_timeout = '{lock_ms}ms';
+SET tcp_keepalives_idle = 10;
+SET tcp_keepalives_interval = 5;
+SET tcp_keepalives_count = 3
+"""
+
+# libpq's PGTransactionStatusType
+_IN_TRANSACTION = 2
+_IN_FAILED_TRANSACTION = 3
+_UNKNOWN = 4
+
+_CORE = sqlalchemy_psycopg.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
+
+
+class PostgresqlDialect(Dialect):
+    """One PostgreSQL database, as this process uses it."""
+
+    core = _CORE
+    sql_style = SqlStyle(marker="%s", is_sqlite=False)
+
+    def __init__(self, url: str, options: DatabaseOptions, clock: Clock) -> None:
+        self.location = without_password(url)
+        self._url = url
+        self._options = options
+        self._driver = _load_driver(self.location)
+        self.driver_errors = (self._driver.Error,)
+        self._writing: set[int] = set()
+        self._owners = Lock()
+        self._owners_held: set[int] = set()
+        self._owners_session: Any = None
+        self._application_name = "stepwell"
+
+    # --- connections
+
+    def open(self) -> KeptConnection:
+        """The database must exist; its tables are made by ``migrate``."""
+        return self.connect(writes=True)
+
+    def connect(self, *, writes: bool) -> KeptConnection:
+        """One kind serves both: what may be written is said at BEGIN."""
+        return KeptConnection(self._session())
+
+    def disconnect(self, connection: KeptConnection) -> None:
+        """Close the session."""
+        connection.raw.close()
+
+    def is_lost(self, connection: KeptConnection) -> bool:
+        """The driver notices with the first statement that fails."""
+        return bool(connection.raw.closed)
+
+    def close(self) -> None:
+        """Give up the owners that are still held."""
+        with self._owners:
+            self._owners_held.clear()
+            session, self._owners_session = self._owners_session, None
+        if session is not None:
+            session.close()
+
+    def forget(self) -> object:
+        """In a forked child the sessions stay the parent's."""
+        inherited, self._owners_session = self._owners_session, None
+        self._owners, self._owners_held, self._writing = Lock(), set(), set()
+        return inherited
+
+    def _session(self) -> Any:
+        try:
+            session = self._driver.connect(
+                self._url,
+                autocommit=True,
+                application_name=self._application_name,
+                connect_timeout=CONNECT_TIMEOUT_S,
+            )
+            session.execute(
+                _SESSION.format(
+                    idle_s=IDLE_IN_TRANSACTION_S, lock_ms=int(self._options.gate_timeout_s * 1000)
+                )
+            )
+        except self._driver.Error as error:
+            raise CannotOpenDatabase(
+                f"cannot open database {self.location!r}: {_first_line(error)}",
+                hint="is the server running, are host, user, password and database name right?",
+                fields={"database": self.location, "sqlstate": error.sqlstate},
+            ) from error
+        return session
+
+    # --- transactions
+
+    def enter(self, what: str) -> None:
+        """Writers do not wait for each other; but a thread would wait for its own rows."""
+        if get_ident() in self._writing:
+            raise StepUsageError(
+                f"cannot {what}: this thread is inside another write transaction",
+                hint="use the open transaction, or open this one after its end",
+            )
+        self._writing.add(get_ident())
+
+    def leave(self) -> None:
+        """The thread may write again."""
+        self._writing.discard(get_ident())
+
+    def begin_write(self, connection: KeptConnection, what: str) -> None:
+        """READ COMMITTED: whoever decides on a row locks it first."""
+        if connection.label != self._application_name:
+            # Since an owner is held its sessions must be found by its name (S34).
+            self._execute(connection, f"SET application_name = '{self._application_name}'", what)
+            connection.label = self._application_name
+        self._execute(connection, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", what)
+
+    def begin_read(self, connection: KeptConnection, what: str) -> None:
+        """One state of the data, as a SQLite reader sees it."""
+        self._execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", what)
+
+    def commit(self, connection: KeptConnection, what: str) -> None:
+        """COMMIT; an aborted transaction would answer it with a quiet ROLLBACK."""
+        status = connection.raw.pgconn.transaction_status
+        if status == _UNKNOWN:
+            raise self._lost(what, during_commit=False)
+        if status != _IN_TRANSACTION:
+            raise TransactionEnded(
+                f"cannot {what}: a statement of the transaction had failed before its commit",
+                hint="on PostgreSQL a failed statement ends the transaction; try what may fail"
+                " after a SAVEPOINT and ROLLBACK TO it",
+            )
+        try:
+            connection.cursor.execute("COMMIT")
+        except self._driver.Error as error:
+            translated = self.translate(error, what)
+            if isinstance(translated, ConnectionLost):
+                raise self._lost(what, during_commit=True) from error
+            raise translated from error
+
+    def rollback(self, connection: KeptConnection) -> None:
+        """Also ends a transaction that has failed."""
+        if self.has_begun(connection):
+            connection.cursor.execute("ROLLBACK")
+
+    def is_open(self, connection: KeptConnection) -> bool:
+        """False after a statement failed, unless it was rolled back to a savepoint."""
+        return bool(connection.raw.pgconn.transaction_status == _IN_TRANSACTION)
+
+    def has_begun(self, connection: KeptConnection) -> bool:
+        """Also one in which a statement has failed."""
+        status = connection.raw.pgconn.transaction_status
+        return status in (_IN_TRANSACTION, _IN_FAILED_TRANSACTION)
+
+    def _execute(self, connection: KeptConnection, sql: str, what: str) -> None:
+        try:
+            connection.cursor.execute(sql)
+        except self._driver.Error as error:
+            raise self.translate(error, what) from error
+
+    def _lost(self, what: str, *, during_commit: bool) -> ConnectionLost:
+        fact = "during its commit, whose outcome is unknown" if during_commit else "before it ended"
+        return ConnectionLost(
+            f"cannot {what}: the connection to {self.location!r} was lost {fact}",
+            hint="see whether the server is running, then run it again",
+            fields={"database": self.location, "during_commit": during_commit},
+        )
+
+    # --- errors
+
+    def translate(self, error: Exception, what: str) -> DatabaseError:
+        """By SQLSTATE; see ``postgresql_errors.py``."""
+        return translate(error, what, self.location)
+
+    def may_rerun(self, error: DatabaseError) -> bool:
+        """After a serialization failure or a deadlock."""
+        return is_rerunnable(error)
+
+    # --- owners
+
+    def hold_owner(self, owner_id: int) -> bool:
+        """A session's advisory lock: it goes with the session, so the session is for it alone."""
+        with self._owners:
+            self._application_name = owner_name(owner_id)
+            if self._owners_session is None or self._owners_session.closed:
+                self._owners_session = self._session()
+            held = self._ask_owners_session("pg_try_advisory_lock", owner_id)
+            if held:
+                self._owners_held.add(owner_id)
+            return held
+
+    def release_owner(self, owner_id: int) -> None:
+        """The session stays, for the other owners."""
+        with self._owners:
+            if owner_id in self._owners_held:
+                self._owners_held.remove(owner_id)
+                self._ask_owners_session("pg_advisory_unlock", owner_id)
+
+    def keeps_owner(self, owner_id: int) -> bool:
+        """Ask the server; when the session was lost the lock is taken again in a new one."""
+        try:
+            with self._owners:
+                # A session may lock twice what it holds; it must then unlock twice.
+                if self._ask_owners_session("pg_try_advisory_lock", owner_id):
+                    self._ask_owners_session("pg_advisory_unlock", owner_id)
+                    return True
+        except ConnectionLost:
+            pass
+        return self.hold_owner(owner_id)
+
+    def owner_is_dead(self, connection: KeptConnection, owner_id: int) -> bool:
+        """Whether its lock is free. Looked up, not tried: two who try would see each other."""
+        cursor = connection.cursor
+        cursor.execute(
+            "SELECT NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND classid = %s::int AND objid = %s::int AND objsubid = 2 AND database ="
+            " (SELECT oid FROM pg_database WHERE datname = current_database()))",
+            (_LOCK_CLASS, owner_id),
+        )
+        return bool(cursor.fetchall()[0][0])
+
+    def end_sessions(self, connection: KeptConnection, owner_id: int) -> int:
+        """By their application_name, which they all have since the owner was held."""
+        cursor = connection.cursor
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE application_name = %s AND datname = current_database()"
+            " AND pid <> pg_backend_pid()",
+            (owner_name(owner_id),),
+        )
+        return int(cursor.fetchall()[0][0])
+
+    def _ask_owners_session(self, function: str, owner_id: int) -> bool:
+        try:
+            cursor = self._owners_session.execute(
+                f"SELECT {function}(%s, %s)", (_LOCK_CLASS, owner_id)
+            )
+        except self._driver.Error as error:
+            raise self.translate(error, f"prove that owner {owner_id} is alive") from error
+        return bool(cursor.fetchone()[0])
+
+    # --- migrations
+
+    def schema_version(self, connection: KeptConnection) -> str | None:
+        """Of the schema that the search path finds first."""
+        cursor = connection.cursor
+        cursor.execute("SELECT to_regclass('batch_schema_version')")
+        if cursor.fetchall()[0][0] is None:
+            return None
+        cursor.execute("SELECT version_num FROM batch_schema_version")
+        rows = cursor.fetchall()
+        return rows[0][0] if rows else None
+
+    def connect_to_migrate(self) -> KeptConnection:
+        """Like any other."""
+        return self.connect(writes=True)
+
+    def engine_upon(self, connection: KeptConnection) -> sqlalchemy.Engine:
+        """Looking for hstore would cost a round trip."""
+        return sqlalchemy.create_engine(
+            "postgresql+psycopg://",
+            creator=lambda: connection.raw,
+            poolclass=StaticPool,
+            use_native_hstore=False,
+        )
+
+    def lock_migration(self, connection: KeptConnection, what: str) -> None:
+        """An advisory lock, waited for at most as long as for the gate."""
+        self._execute(
+            connection, f"SELECT pg_advisory_xact_lock({_LOCK_CLASS}, {_MIGRATION})", what
+        )
+
+    def check_foreign_keys(self, connection: KeptConnection, what: str) -> None:
+        """PostgreSQL has checked them all along."""
+
+    # --- looking
+
+    def info(self, connection: KeptConnection, schema_version: str | None) -> DatabaseInfo:
+        """From the server."""
+        cursor = connection.cursor
+        cursor.execute(
+            "SELECT current_setting('server_version'), current_setting('synchronous_commit'),"
+            " pg_database_size(current_database()), current_setting('block_size')::bigint"
+        )
+        version, synchronous, size_bytes, block_bytes = cursor.fetchall()[0]
+        return DatabaseInfo(
+            location=self.location,
+            dialect="postgresql",
+            version=version,
+            driver=f"psycopg {self._driver.__version__}",
+            wal_reset_affected=False,
+            journal_mode="wal",
+            synchronous=synchronous,
+            size_bytes=size_bytes,
+            page_count=size_bytes // block_bytes,
+            wal_bytes=0,
+            schema_version=schema_version,
+            filesystem="",
+        )
+
+
+def owner_name(owner_id: int) -> str:
+    """The ``application_name`` of an owner's sessions, by which they are found (S34)."""
+    return f"stepwell owner {owner_id}"
+
+
+def without_password(url: str) -> str:
+    """The URL for messages."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    query = urlencode([pair for pair in parse_qsl(parts.query) if pair[0] != "password"])
+    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host, query=query))
+
+
+def _load_driver(location: str) -> Any:
+    try:
+        return importlib.import_module("psycopg")
+    except ImportError as error:
+        raise CannotOpenDatabase(
+            f"cannot open database {location!r}: psycopg, the PostgreSQL driver, is missing",
+            hint="`pip install 'stepwell[postgres]'`",
+            fields={"database": location},
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

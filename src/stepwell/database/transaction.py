@@ -1,0 +1,310 @@
+"""The only place where a transaction is opened, committed and rolled back.
+
+A :class:`Transaction` is a fact that becomes visible whole or not at all (law 2). It hands out
+tuples and row counts of :class:`~stepwell.database.prepared.Prepared` statements, executed by the
+driver's own cursor. A :class:`Reader` sees one state of the data, blocks nobody, and is short.
+
+- Nobody commits or rolls back but ``with``: success commits, any exception rolls back.
+- A thread has at most one write transaction; a second one is refused instead of waiting for itself.
+- Driver exceptions stop here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from stepwell.database.dialect import Dialect, KeptConnection
+from stepwell.database.guarded import GuardedConnection
+from stepwell.database.prepared import Prepared, Row
+from stepwell.errors import ConnectionLost, TransactionEnded
+
+T = TypeVar("T")
+
+KEPT_MAX = 16  # Idle connections of a kind; more threads at once open and close theirs.
+
+_NO_VALUES: Mapping[str, Any] = {}
+
+
+class Connections:
+    """The idle connections of one kind; the last one used is the first one taken."""
+
+    def __init__(self, dialect: Dialect, *, writes: bool) -> None:
+        self._dialect = dialect
+        self._writes = writes
+        self._idle: deque[KeptConnection] = deque()
+        # Also those in use, so that a forked child never drops, and so never closes, one.
+        self._all: set[KeptConnection] = set()
+
+    def take(self) -> KeptConnection:
+        """An idle connection, or a new one."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            connection = self._dialect.connect(writes=self._writes)
+            self._all.add(connection)
+            return connection
+
+    def begin(self, begin: Callable[[KeptConnection, str], None], what: str) -> KeptConnection:
+        """Begin on an idle connection, or on a new one when the idle ones were lost meanwhile."""
+        connection = self.take()
+        try:
+            begin(connection, what)
+        except ConnectionLost:
+            # The server was started again, say. Nothing had been sent, so nothing is lost.
+            self.drop(connection)
+            self.drop_idle()
+            connection = self.take()
+            try:
+                begin(connection, what)
+            except BaseException:
+                self.drop(connection)
+                raise
+        except BaseException:
+            self.give_back(connection)
+            raise
+        return connection
+
+    def add(self, connection: KeptConnection) -> None:
+        """Keep a connection that was made elsewhere."""
+        self._all.add(connection)
+        self._idle.append(connection)
+
+    def keep(self, connection: KeptConnection) -> None:
+        """Keep a sound connection for the next one, or close it when it is one too many."""
+        if len(self._idle) < KEPT_MAX:
+            self._idle.append(connection)
+        else:
+            self.drop(connection)
+
+    def give_back(self, connection: KeptConnection) -> None:
+        """Keep the connection if it is sound, else close it."""
+        if self._dialect.is_lost(connection):
+            self.drop(connection)
+        else:
+            self.keep(connection)
+
+    def drop(self, connection: KeptConnection) -> None:
+        """Close a connection that is not idle."""
+        self._all.discard(connection)
+        self._dialect.disconnect(connection)
+
+    def drop_idle(self) -> None:
+        """Close every idle connection."""
+        while self._idle:
+            self.drop(self._idle.pop())
+
+    def forget(self) -> list[object]:
+        """Start afresh in a forked child; answers what must never be closed there."""
+        inherited = [connection.forget() for connection in self._all]
+        self._all, self._idle = set(), deque()
+        return inherited
+
+
+class Reader:
+    """One state of the data, read through a connection that cannot write."""
+
+    __slots__ = ("_connection", "_connections", "_cursor", "_dialect", "_guarded", "_what")
+
+    def __init__(self, dialect: Dialect, connections: Connections, what: str) -> None:
+        self._dialect = dialect
+        self._connections = connections
+        self._what = what
+        self._connection: KeptConnection | None = None
+        self._cursor: Any = None
+        self._guarded: GuardedConnection | None = None
+
+    def fetch_one(self, prepared: Prepared, values: Mapping[str, Any] = _NO_VALUES) -> Row | None:
+        """The first row, or None. The others are read too, so that no statement stays open."""
+        rows = self.fetch_all(prepared, values)
+        return rows[0] if rows else None
+
+    def fetch_all(self, prepared: Prepared, values: Mapping[str, Any] = _NO_VALUES) -> list[Row]:
+        """Every row, as tuples of Python values in the order of the statement's columns."""
+        plan = prepared.plan(self._dialect.core)
+        cursor = self._cursor
+        if cursor is None:
+            raise self._ended()
+        try:
+            cursor.execute(plan.sql, plan.bind(values))
+            rows: list[Row] = cursor.fetchall()
+        except self._dialect.driver_errors as error:
+            raise self._dialect.translate(error, self._what) from error
+        if plan.conversions:
+            return [plan.convert(row) for row in rows]
+        return rows
+
+    @property
+    def connection(self) -> GuardedConnection:
+        """The connection for user code, valid until this transaction ends (S192)."""
+        if self._guarded is None:
+            if self._connection is None:
+                raise self._ended()
+            self._guarded = GuardedConnection(self._dialect, self._connection)
+        return self._guarded
+
+    def ask(self, question: Callable[[KeptConnection], T]) -> T:
+        """Ask one of the dialect's own questions; for this package."""
+        if self._connection is None:
+            raise self._ended()
+        try:
+            return question(self._connection)
+        except self._dialect.driver_errors as error:
+            raise self._dialect.translate(error, self._what) from error
+
+    def __enter__(self) -> Self:
+        connection = self._connections.begin(self._dialect.begin_read, self._what)
+        self._connection = connection
+        self._cursor = connection.cursor
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        connection, self._connection, self._cursor = self._connection, None, None
+        self._end_guarded()
+        if connection is not None:
+            try:
+                self._dialect.rollback(connection)
+            except self._dialect.driver_errors:
+                self._connections.drop(connection)
+            else:
+                self._connections.give_back(connection)
+
+    def _end_guarded(self) -> None:
+        if self._guarded is not None:
+            self._guarded.end()
+            self._guarded = None
+
+    def _ended(self) -> TransactionEnded:
+        return TransactionEnded(
+            f"cannot {self._what}: the transaction is not open",
+            hint="use it inside its `with` block",
+        )
+
+
+class Transaction(Reader):
+    """A write transaction: everything that it executes becomes visible together, or nothing."""
+
+    __slots__ = ("_undo",)
+
+    def __init__(self, dialect: Dialect, connections: Connections, what: str) -> None:
+        super().__init__(dialect, connections, what)
+        self._undo: list[Callable[[], None]] = []
+
+    def execute(self, prepared: Prepared, values: Mapping[str, Any] = _NO_VALUES) -> int:
+        """Execute a statement; answers how many rows it changed.
+
+        Raises:
+            ConstraintViolation: a key, a CHECK, a NOT NULL or a foreign key forbids it.
+            TransactionEnded: something ended the transaction; nothing more can be done in it.
+        """
+        plan = prepared.plan(self._dialect.core)
+        cursor = self._cursor
+        self.require_open()
+        try:
+            cursor.execute(plan.sql, plan.bind(values))
+        except self._dialect.driver_errors as error:
+            raise self._dialect.translate(error, self._what) from error
+        return int(cursor.rowcount)
+
+    def execute_many(self, prepared: Prepared, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Execute a statement once for each mapping; answers how many rows changed in all."""
+        plan = prepared.plan(self._dialect.core)
+        cursor = self._cursor
+        self.require_open()
+        try:
+            cursor.executemany(plan.sql, map(plan.bind, rows))
+        except self._dialect.driver_errors as error:
+            raise self._dialect.translate(error, self._what) from error
+        return max(int(cursor.rowcount), 0)
+
+    def is_open(self) -> bool:
+        """Whether the transaction can still commit; user code may have ended it (S192)."""
+        return self._connection is not None and self._dialect.is_open(self._connection)
+
+    def after_rollback(self, undo: Callable[[], None]) -> None:
+        """Have something outside of the database undone when this transaction is rolled back."""
+        self._undo.append(undo)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what is executed inside when an exception leaves it; the transaction goes on."""
+        self.require_open()
+        self._control("SAVEPOINT stepwell")
+        try:
+            yield
+        except BaseException:
+            # Nothing is left to roll back to when something has ended the whole transaction.
+            if self._connection is not None and self._dialect.has_begun(self._connection):
+                self._control("ROLLBACK TO stepwell")
+                self._control("RELEASE stepwell")
+            raise
+        self._control("RELEASE stepwell")
+
+    def _control(self, sql: str) -> None:
+        try:
+            self._cursor.execute(sql)
+        except self._dialect.driver_errors as error:
+            raise self._dialect.translate(error, self._what) from error
+
+    def require_open(self) -> None:
+        """Refuse to go on in a transaction that something has ended (S192).
+
+        Raises:
+            TransactionEnded: nothing more can be done in it.
+        """
+        if self._connection is None or not self._dialect.is_open(self._connection):
+            raise self._ended()
+
+    def __enter__(self) -> Self:
+        dialect = self._dialect
+        dialect.enter(self._what)
+        try:
+            connection = self._connections.begin(dialect.begin_write, self._what)
+        except BaseException:
+            dialect.leave()
+            raise
+        self._connection = connection
+        self._cursor = connection.cursor
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        connection, self._connection, self._cursor = self._connection, None, None
+        if connection is None:
+            return
+        try:
+            self._end_guarded()
+            if error_type is None:
+                try:
+                    self._dialect.commit(connection, self._what)
+                except BaseException:
+                    self._roll_back(connection)
+                    raise
+                self._connections.keep(connection)
+            else:
+                self._roll_back(connection)
+        finally:
+            self._dialect.leave()
+
+    def _roll_back(self, connection: KeptConnection) -> None:
+        """Roll back and keep the connection; one that cannot even do that is closed."""
+        for undo in self._undo:
+            undo()
+        try:
+            self._dialect.rollback(connection)
+        except self._dialect.driver_errors:
+            self._connections.drop(connection)
+        else:
+            self._connections.give_back(connection)
