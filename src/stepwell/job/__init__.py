@@ -1,0 +1,1 @@
+"""What shall run: values and plain functions that the user writes. Nothing here does I/O."""

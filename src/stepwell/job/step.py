@@ -1,0 +1,127 @@
+"""The three kinds of step that a job is made of, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+
+from stepwell.job.item import ItemProcessor, ItemReader, ItemWriter
+from stepwell.job.policy import Retry, Skip
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+ExecutorName: TypeAlias = Literal["inline", "threads", "processes", "dask"]
+
+
+class _Repeat:
+    """The type of :data:`Repeat`."""
+
+    def __repr__(self) -> str:
+        return "Repeat"
+
+
+# What a tasklet returns to be called again, after its context was committed (S135).
+Repeat: Final = _Repeat()
+
+
+@dataclass(frozen=True)
+class TaskletStep:
+    """A step that calls one function.
+
+    >>> def tidy(step):
+    ...     with step.transaction() as connection:
+    ...         connection.execute("DELETE FROM basket WHERE age_days > :days", {"days": 30})
+
+    Args:
+        name: Unique in its job. A restart looks for it: a renamed step is a new step.
+        function: ``function(step)`` or ``function()``; returns the exit status, None, or
+            ``Repeat`` to be called again behind a commit (S135).
+        allow_start_if_complete: Run again on a restart although it is COMPLETED (S65).
+    """
+
+    name: str
+    function: Callable[..., Any]
+    allow_start_if_complete: bool = False
+
+
+@dataclass(frozen=True)
+class ChunkStep(Generic[In, Out]):
+    """A step that reads items one by one and writes them a chunk at a time.
+
+    Each chunk is one transaction: what the writer wrote through the step's connection, the
+    reader's checkpoint and the counters are committed together. After a crash the step goes on
+    behind the last committed chunk. The items of the unfinished chunk are read again, so a
+    processor may see an item twice; rows written through the connection are never doubled.
+    A step holds no state of an execution; one object may serve several at once.
+
+    >>> written: list[str] = []
+    >>> load = ChunkStep("load", ["a", "b", "c"], str.upper, written.extend, chunk_size=2)
+
+    Args:
+        name: Unique in its job. A restart looks for it: a renamed step is a new step.
+        reader: An ItemReader, or any iterable that yields the same items each time.
+        processor: Called once an item; returning None counts the item as filtered. None, one
+            function, or a list of them.
+        writer: An ItemWriter, or ``writer(items)`` or ``writer(items, step)``.
+        chunk_size: Items read a chunk, filtered ones included. A larger chunk commits less
+            often and reads more again after a crash.
+        time_limit_s: Seconds after which a chunk ends before it is full; None is no limit.
+        skip: The exceptions that leave an item out, and how many in one execution.
+        retry: The exceptions that are worth another try.
+        write_skip: What a skipped write loses: only items that fail alone, or the chunk (S130).
+
+    A value out of its range is refused when a job starts, before anything is recorded: the
+    ``JobStartError`` names the field and the value (S183).
+    """
+
+    name: str
+    reader: ItemReader[In] | Iterable[In]
+    processor: (
+        ItemProcessor[In, Out] | Callable[[In], Out | None] | Sequence[Callable[[Any], Any]] | None
+    )
+    writer: ItemWriter[Out] | Callable[..., Any]
+    chunk_size: int = 1_000
+    time_limit_s: float | None = None
+    skip: Skip | None = None
+    retry: Retry | None = None
+    write_skip: Literal["item", "chunk"] = "item"
+    allow_start_if_complete: bool = False
+
+
+@dataclass(frozen=True)
+class PartitionedStep:
+    """A step whose work is a frozen plan of numbered partitions.
+
+    The plan is stored before the first partition runs and a restart keeps it: only partitions
+    without a SUCCESS or PARTIAL result run again (S156). Progress is counted from results that
+    were returned and committed, so it is exact at every moment.
+
+    >>> def days(parameters) -> list[date]: ...
+    >>> def recalculate(day: date, step) -> PartitionResult: ...
+    >>> step = PartitionedStep("recalculate", days, recalculate, workers=4)
+
+    Args:
+        name: Unique in its job. A restart looks for it: a renamed step is a new step.
+        partitions: ``partitions(parameters)`` or ``partitions()``: a list of JSON values, or a
+            mapping from partition name to value; or such a list or mapping itself. Values are
+            stored as JSON and reach ``run`` through its first argument's annotation (S195).
+        run: ``run(input, step)``, ``run(input)`` or ``run()``; returns a PartitionResult, an exit
+            status or None; an exception is a FAILURE of this partition alone (S143, S160).
+        workers: How many run at a time; 0 means as many as there are partitions (S142).
+        executor: ``"threads"``, ``"inline"`` (on the step's own thread, in order), or a
+            ``concurrent.futures.Executor`` of threads.
+        tolerated_failures: A count, or a fraction from 0.0 to 1.0 of all partitions (S163).
+    """
+
+    name: str
+    partitions: Callable[..., Iterable[Any] | Mapping[str, Any]] | Sequence[Any] | Mapping[str, Any]
+    run: Callable[..., Any]
+    workers: int = 0
+    executor: ExecutorName | Any = "threads"
+    tolerated_failures: float = 0
+    allow_start_if_complete: bool = False
+
+
+Step: TypeAlias = TaskletStep | ChunkStep[Any, Any] | PartitionedStep
