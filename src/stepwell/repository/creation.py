@@ -1,0 +1,231 @@
+"""The birth of an execution: instance, execution, parameters and history in one transaction.
+
+Guarantees: an instance has at most one execution that has not ended (S7), a run lock at most one
+owned one (S184), and what may not start leaves no row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from stepwell.database.liveness import Liveness
+from stepwell.database.transaction import Transaction
+from stepwell.errors import (
+    JobExecutionAlreadyComplete,
+    JobExecutionAlreadyRunning,
+    JobExecutionNotMostRecent,
+    JobInstanceAlreadyComplete,
+    JobRestartError,
+)
+from stepwell.execution.parameters import JobParameter, describe_parameters, job_key
+from stepwell.execution.records import JobExecution, JobInstance
+from stepwell.execution.status import BatchStatus, check_transition
+from stepwell.repository.executions import (
+    get_context,
+    get_execution,
+    holder_of_run_lock,
+    insert_context,
+    insert_execution,
+    last_of_instance,
+)
+from stepwell.repository.history import RUNNER, record_change
+from stepwell.repository.instances import LOCK_INSTANCE, find_instance, insert_instance
+
+
+@dataclass(frozen=True)
+class NewExecution:
+    """What ``start``, ``run`` and ``restart`` ask for.
+
+    Attributes:
+        unique_key: The job key of an each-start instance (S5); None: made of the parameters.
+        run_lock_key: The key that excludes others while this runs; None: no lock (S184).
+        again: Make a new instance of a COMPLETED one.
+        restart_of: The execution that ``restart`` names; None for a start.
+    """
+
+    job_name: str
+    parameters: tuple[JobParameter, ...]
+    owner_id: int | None
+    unique_key: str | None = None
+    run_lock_key: str | None = None
+    restartable: bool = True
+    again: bool = False
+    restart_of: int | None = None
+    trial: int | None = None
+    trigger_source: str = "user"
+    triggered_by: str | None = None
+
+
+@dataclass(frozen=True)
+class CreatedExecution:
+    """The new execution, and what it goes on from: the last one of its instance, if any."""
+
+    execution: JobExecution
+    previous: JobExecution | None
+    context: str
+
+
+def create_execution(
+    transaction: Transaction, new: NewExecution, *, liveness: Liveness, at: datetime
+) -> CreatedExecution:
+    """Insert an execution that is owned at birth, STARTING with fence 1 (S22, S29).
+
+    Raises:
+        JobInstanceAlreadyComplete, JobExecutionAlreadyRunning, JobRestartError: what the
+            instance's last execution forbids (S6, section 7).
+    """
+    if new.restart_of is None:
+        instance, previous = _instance_to_start(transaction, new, liveness, at=at)
+    else:
+        instance, previous = _instance_to_restart(transaction, new, liveness)
+    if new.run_lock_key is not None:
+        _refuse_held_lock(transaction, new, liveness)
+    context = "{}" if previous is None else get_context(transaction, previous.execution_id)
+    check_transition("job", None, None, BatchStatus.STARTING)
+    execution = insert_execution(transaction, _new_record(new, instance, at=at))
+    insert_context(transaction, execution.execution_id, context)
+    record_change(transaction, execution, None, RUNNER)
+    return CreatedExecution(execution, previous, context)
+
+
+def refuse_restart(
+    record: JobExecution, last: JobExecution, liveness: Liveness, *, restartable: bool
+) -> None:
+    """Conditions 2 to 5 of section 7, in their order.
+
+    Raises:
+        JobExecutionNotMostRecent, JobExecutionAlreadyComplete, JobRestartError: see there.
+    """
+    if last.execution_id != record.execution_id:
+        raise JobExecutionNotMostRecent(record.execution_id, last.execution_id)
+    if record.batch_status is BatchStatus.COMPLETED:
+        raise JobExecutionAlreadyComplete(record.execution_id)
+    if not record.batch_status.is_restartable:
+        dead = record.owner_id is not None and liveness.is_dead(record.owner_id)
+        verb = "recover" if dead else "status"
+        raise JobRestartError(
+            f"cannot restart execution {record.execution_id}: it is {record.batch_status}"
+            + (", its owner is dead" if dead else ""),
+            hint=f"`stepwell {verb} {record.execution_id}`",
+            fields={"execution_id": record.execution_id, "status": str(record.batch_status)},
+        )
+    _refuse_not_restartable(record, restartable=restartable)
+
+
+def _instance_to_start(
+    transaction: Transaction, new: NewExecution, liveness: Liveness, *, at: datetime
+) -> tuple[JobInstance, JobExecution | None]:
+    run_number = 1
+    while True:
+        key = new.unique_key or job_key(new.parameters, mark=_mark(new, run_number))
+        instance = find_instance(transaction, new.job_name, key)
+        if instance is None:
+            return insert_instance(transaction, new.job_name, key, create_time=at), None
+        previous = last_of_instance(transaction, instance.instance_id)
+        if previous is None:
+            return instance, None
+        if not (new.again and previous.batch_status is BatchStatus.COMPLETED):
+            _refuse_start(new, previous, liveness)
+            return instance, previous
+        run_number += 1
+
+
+def _mark(new: NewExecution, run_number: int) -> str:
+    trial = f"trial {new.trial}" if new.trial is not None else ""
+    again = f"run {run_number}" if run_number > 1 else ""
+    return ", ".join(part for part in (trial, again) if part)
+
+
+def _refuse_start(new: NewExecution, previous: JobExecution, liveness: Liveness) -> None:
+    match previous.batch_status:
+        case BatchStatus.COMPLETED:
+            raise JobInstanceAlreadyComplete(
+                new.job_name, previous.execution_id, describe_parameters(new.parameters)
+            )
+        case BatchStatus.ABANDONED:
+            raise JobRestartError(
+                f"cannot start job {new.job_name!r}: its execution {previous.execution_id}"
+                " is ABANDONED, which closes the instance",
+                hint="change an identifying parameter",
+                fields={"execution_id": previous.execution_id},
+            )
+        case status if status.is_running:
+            raise _already_running(new.job_name, previous, liveness)
+    _refuse_not_restartable(previous, restartable=new.restartable)
+
+
+def _refuse_not_restartable(previous: JobExecution, *, restartable: bool) -> None:
+    if not restartable:
+        raise JobRestartError(
+            f"cannot restart execution {previous.execution_id}:"
+            f" job {previous.job_name!r} says restartable=False",
+            hint="start it with other identifying parameters",
+            fields={"execution_id": previous.execution_id},
+        )
+
+
+def _instance_to_restart(
+    transaction: Transaction, new: NewExecution, liveness: Liveness
+) -> tuple[JobInstance, JobExecution]:
+    assert new.restart_of is not None
+    record = get_execution(transaction, new.restart_of)
+    row = transaction.fetch_one(LOCK_INSTANCE, {"id_": record.instance_id})
+    last = last_of_instance(transaction, record.instance_id)
+    assert row is not None
+    assert last is not None
+    refuse_restart(record, last, liveness, restartable=new.restartable)
+    if new.unique_key is None and job_key(new.parameters) != job_key(record.parameters):
+        raise JobRestartError(
+            f"cannot restart execution {record.execution_id}: it ran with"
+            f" {describe_parameters(record.parameters) or 'no identifying parameters'}",
+            hint="leave the parameters out, or start a new instance with `stepwell run`",
+            fields={"execution_id": record.execution_id},
+        )
+    return JobInstance(*row), last
+
+
+def _refuse_held_lock(transaction: Transaction, new: NewExecution, liveness: Liveness) -> None:
+    assert new.run_lock_key is not None
+    holder = holder_of_run_lock(transaction, new.run_lock_key)
+    if holder is not None:
+        raise _already_running(new.job_name, holder, liveness)
+
+
+def _already_running(
+    job_name: str, record: JobExecution, liveness: Liveness
+) -> JobExecutionAlreadyRunning:
+    owner_id = record.owner_id
+    return JobExecutionAlreadyRunning(
+        job_name,
+        record.execution_id,
+        owner_is_dead=owner_id is not None and liveness.is_dead(owner_id),
+        waits=owner_id is None,
+    )
+
+
+def _new_record(new: NewExecution, instance: JobInstance, *, at: datetime) -> JobExecution:
+    return JobExecution(
+        execution_id=0,  # The INSERT gives it.
+        instance_id=instance.instance_id,
+        job_name=instance.job_name,
+        batch_status=BatchStatus.STARTING,
+        version=0,
+        fence=0 if new.owner_id is None else 1,
+        owner_id=new.owner_id,
+        create_time=at,
+        start_time=None,
+        end_time=None,
+        last_updated=at,
+        exit_status=None,
+        result=None,
+        failure=None,
+        current_step=None,
+        last_step=None,
+        restart_position=None,
+        trigger_source=new.trigger_source,
+        triggered_by=new.triggered_by,
+        trial=new.trial,
+        run_lock_key=new.run_lock_key,
+        parameters=new.parameters,
+    )

@@ -1,0 +1,202 @@
+"""Job executions: insert, find, and the parameters and context that belong to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Select, bindparam, insert, literal_column, select, text, update
+
+from stepwell.database.prepared import Prepared
+from stepwell.database.tables import (
+    RUNNING,
+    RUNNING_AND_OWNED,
+    batch_job_execution,
+    batch_job_execution_context,
+    batch_job_execution_params,
+    batch_job_instance,
+)
+from stepwell.database.transaction import Reader, Transaction
+from stepwell.errors import NoSuchJobExecution
+from stepwell.execution.parameters import JobParameter
+from stepwell.execution.records import JobExecution
+from stepwell.repository.requests import stop_requested
+from stepwell.repository.rows import JOB_COLUMNS, job_execution
+
+_e = batch_job_execution.c
+_p = batch_job_execution_params.c
+_c = batch_job_execution_context.c
+
+
+def _select() -> Select[Any]:
+    return select(*JOB_COLUMNS).select_from(batch_job_execution.join(batch_job_instance))
+
+
+_INSERTED = (
+    "job_instance_id",
+    "create_time",
+    "status",
+    "last_updated",
+    "owner_id",
+    "fence",
+    "trigger_source",
+    "triggered_by",
+    "run_lock_key",
+    "trial",
+)
+INSERT_EXECUTION = Prepared(
+    insert(batch_job_execution)
+    .values({_e[name]: bindparam(name) for name in _INSERTED} | {_e.version: text("0")})
+    .returning(_e.job_execution_id)
+)
+INSERT_PARAMETER = Prepared(
+    insert(batch_job_execution_params).values(
+        job_execution_id=bindparam("job_execution_id"),
+        parameter_name=bindparam("parameter_name"),
+        parameter_type=bindparam("parameter_type"),
+        parameter_value=bindparam("parameter_value"),
+        identifying=bindparam("identifying"),
+    )
+)
+LIST_PARAMETERS = Prepared(
+    select(_p.parameter_name, _p.parameter_type, _p.parameter_value, _p.identifying)
+    .where(_p.job_execution_id == bindparam("id_"))
+    .order_by(_p.parameter_name)
+)
+INSERT_CONTEXT = Prepared(
+    insert(batch_job_execution_context).values(
+        job_execution_id=bindparam("id_"), serialized_context=bindparam("context_")
+    )
+)
+UPDATE_CONTEXT = Prepared(
+    update(batch_job_execution_context)
+    .where(_c.job_execution_id == bindparam("id_"))
+    .values(serialized_context=bindparam("context_"))
+)
+GET_CONTEXT = Prepared(select(_c.serialized_context).where(_c.job_execution_id == bindparam("id_")))
+GET_EXECUTION = Prepared(_select().where(_e.job_execution_id == bindparam("id_")))
+LAST_OF_INSTANCE = Prepared(
+    _select()
+    .where(_e.job_instance_id == bindparam("instance_id_"))
+    .order_by(_e.job_execution_id.desc())
+    .limit(literal_column("1"))
+)
+LIST_OF_INSTANCE = Prepared(
+    _select().where(_e.job_instance_id == bindparam("instance_id_")).order_by(_e.job_execution_id)
+)
+HOLDER_OF_RUN_LOCK = Prepared(
+    _select().where(_e.run_lock_key == bindparam("run_lock_key_"), text(RUNNING_AND_OWNED))
+)
+RUNNING_EXECUTIONS = Prepared(_select().where(text(RUNNING)).order_by(_e.job_execution_id))
+
+
+def insert_execution(transaction: Transaction, record: JobExecution) -> JobExecution:
+    """Add the row of ``record`` with its parameters and an empty context; its id is the answer's.
+
+    Raises:
+        ConstraintViolation: the instance or the run lock has an execution that has not ended; on
+            SQLite the caller has looked before in the same transaction, so it cannot happen there.
+    """
+    row = transaction.fetch_one(
+        INSERT_EXECUTION,
+        {
+            "job_instance_id": record.instance_id,
+            "create_time": record.create_time,
+            "status": record.batch_status,
+            "last_updated": record.last_updated,
+            "owner_id": record.owner_id,
+            "fence": record.fence,
+            "trigger_source": record.trigger_source,
+            "triggered_by": record.triggered_by,
+            "run_lock_key": record.run_lock_key,
+            "trial": record.trial,
+        },
+    )
+    assert row is not None
+    execution_id = int(row[0])
+    if record.parameters:
+        transaction.execute_many(INSERT_PARAMETER, _parameter_rows(execution_id, record.parameters))
+    return replace(record, execution_id=execution_id)
+
+
+def _parameter_rows(
+    execution_id: int, parameters: Iterable[JobParameter]
+) -> list[dict[str, object]]:
+    return [
+        {
+            "job_execution_id": execution_id,
+            "parameter_name": parameter.name,
+            "parameter_type": parameter.type,
+            "parameter_value": parameter.value,
+            "identifying": parameter.identifying,
+        }
+        for parameter in parameters
+    ]
+
+
+def list_parameters(reader: Reader, execution_id: int) -> tuple[JobParameter, ...]:
+    """The parameters that an execution runs with, by name (S9)."""
+    rows = reader.fetch_all(LIST_PARAMETERS, {"id_": execution_id})
+    return tuple(JobParameter(name, kind, value, bool(mark)) for name, kind, value, mark in rows)
+
+
+def insert_context(transaction: Transaction, execution_id: int, context: str) -> None:
+    """Add the row that holds the JobContext's persistent user data."""
+    transaction.execute(INSERT_CONTEXT, {"id_": execution_id, "context_": context})
+
+
+def update_context(transaction: Transaction, execution_id: int, context: str) -> None:
+    """Store the JobContext's persistent user data over what was there."""
+    transaction.execute(UPDATE_CONTEXT, {"id_": execution_id, "context_": context})
+
+
+def get_context(reader: Reader, execution_id: int) -> str:
+    """The stored JSON of the JobContext; ``{}`` when the execution has none."""
+    row = reader.fetch_one(GET_CONTEXT, {"id_": execution_id})
+    return str(row[0]) if row else "{}"
+
+
+def find_execution(reader: Reader, execution_id: int) -> JobExecution | None:
+    """The execution without its parameters, or None."""
+    row = reader.fetch_one(GET_EXECUTION, {"id_": execution_id})
+    return None if row is None else job_execution(row)
+
+
+def get_execution(reader: Reader, execution_id: int) -> JobExecution:
+    """The execution with its parameters and whether it was asked to stop.
+
+    Raises:
+        NoSuchJobExecution: no execution has this id.
+    """
+    found = find_execution(reader, execution_id)
+    if found is None:
+        raise NoSuchJobExecution(execution_id)
+    return replace(
+        found,
+        parameters=list_parameters(reader, execution_id),
+        stop_requested=stop_requested(reader, execution_id),
+    )
+
+
+def last_of_instance(reader: Reader, instance_id: int) -> JobExecution | None:
+    """The most recent execution of an instance, or None."""
+    row = reader.fetch_one(LAST_OF_INSTANCE, {"instance_id_": instance_id})
+    return None if row is None else job_execution(row)
+
+
+def list_of_instance(reader: Reader, instance_id: int) -> list[JobExecution]:
+    """The executions of an instance, oldest first."""
+    rows = reader.fetch_all(LIST_OF_INSTANCE, {"instance_id_": instance_id})
+    return [job_execution(row) for row in rows]
+
+
+def holder_of_run_lock(reader: Reader, run_lock_key: str) -> JobExecution | None:
+    """The owned execution under this run lock that has not ended, or None (S184)."""
+    row = reader.fetch_one(HOLDER_OF_RUN_LOCK, {"run_lock_key_": run_lock_key})
+    return None if row is None else job_execution(row)
+
+
+def running_executions(reader: Reader) -> list[JobExecution]:
+    """Every execution that has not ended, oldest first."""
+    return [job_execution(row) for row in reader.fetch_all(RUNNING_EXECUTIONS)]

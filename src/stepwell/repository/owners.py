@@ -1,0 +1,85 @@
+"""Owners: the processes that run executions, each with its proof of life (S33)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam, insert, select, update
+
+from stepwell.clock import Clock
+from stepwell.database.liveness import Liveness
+from stepwell.database.prepared import Prepared
+from stepwell.database.tables import batch_owner
+from stepwell.database.transaction import Reader, Transaction
+
+_o = batch_owner.c
+
+INSERT_OWNER = Prepared(
+    insert(batch_owner)
+    .values(
+        host=bindparam("host"),
+        pid=bindparam("pid"),
+        purpose=bindparam("purpose"),
+        started_at=bindparam("started_at"),
+    )
+    .returning(_o.owner_id)
+)
+END_OWNER = Prepared(
+    update(batch_owner)
+    .where(_o.owner_id == bindparam("id_"), _o.ended_at.is_(None))
+    .values(ended_at=bindparam("ended_at"))
+)
+GET_OWNER = Prepared(
+    select(_o.owner_id, _o.host, _o.pid, _o.purpose, _o.started_at, _o.ended_at).where(
+        _o.owner_id == bindparam("id_")
+    )
+)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process that runs, or ran, executions."""
+
+    owner_id: int
+    host: str
+    pid: int
+    purpose: str
+    started_at: datetime
+    ended_at: datetime | None
+
+    def __str__(self) -> str:
+        return f"owner {self.owner_id} (pid {self.pid} on {self.host})"
+
+
+def register_owner(transaction: Transaction, liveness: Liveness, clock: Clock, purpose: str) -> int:
+    """Add this process as an owner and hold its proof of life, in one transaction.
+
+    The lock is taken before the row can be seen, so nobody ever finds a living owner without it.
+    """
+    row = transaction.fetch_one(
+        INSERT_OWNER,
+        {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "purpose": purpose,
+            "started_at": clock.now(),
+        },
+    )
+    assert row is not None
+    owner_id = int(row[0])
+    liveness.hold(owner_id, transaction)
+    return owner_id
+
+
+def end_owner(transaction: Transaction, owner_id: int, *, at: datetime) -> None:
+    """Record that an owner has gone; a second time changes nothing."""
+    transaction.execute(END_OWNER, {"id_": owner_id, "ended_at": at})
+
+
+def find_owner(reader: Reader, owner_id: int) -> Owner | None:
+    """The owner of this id, or None."""
+    row = reader.fetch_one(GET_OWNER, {"id_": owner_id})
+    return None if row is None else Owner(*row)

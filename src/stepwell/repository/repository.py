@@ -1,0 +1,336 @@
+"""JobRepository: whole facts, one transaction each (law 2, S26).
+
+A method here opens its transaction, stores one fact and returns the records as they now stand.
+Versions in memory rise only after the commit, because the new record is the method's answer (S23).
+Methods that say "inside a transaction" join the one that the caller has opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from stepwell.clock import Clock
+from stepwell.database.connect import Database
+from stepwell.database.transaction import Transaction
+from stepwell.errors import ConstraintViolation, JobExecutionIsRunning, JobExecutionNotRunning
+from stepwell.execution.records import JobExecution, SkippedItem, StepExecution
+from stepwell.execution.status import BatchStatus, check_transition
+from stepwell.repository import executions, owners, recovery, requests, steps
+from stepwell.repository.creation import CreatedExecution, NewExecution, create_execution
+from stepwell.repository.history import RUNNER, Because, record_change
+from stepwell.repository.versioned import change_job_execution, change_step_execution
+
+CREATE_ATTEMPTS = 3  # A loser on PostgreSQL looks again and then finds the winner.
+
+
+class JobRepository:
+    """Remembers executions on one database; any number of threads and processes may have one."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.database = database
+        self.clock = clock
+
+    # --- owners and births -------------------------------------------------------------------
+
+    def register_owner(self, purpose: str) -> int:
+        """Record this process as an owner, with its proof of life held (S33)."""
+        return self.database.run(
+            lambda t: owners.register_owner(t, self.database.liveness, self.clock, purpose)
+        )
+
+    def end_owner(self, owner_id: int) -> None:
+        """Record that this owner runs nothing any more, then let go of its proof of life."""
+        self.database.run(lambda t: owners.end_owner(t, owner_id, at=self.clock.now()))
+        self.database.liveness.release(owner_id)
+
+    def create_execution(self, new: NewExecution) -> CreatedExecution:
+        """Insert an execution with its instance, parameters and history (S22).
+
+        Raises:
+            JobInstanceAlreadyComplete, JobExecutionAlreadyRunning, JobRestartError,
+            JobExecutionNotMostRecent, JobExecutionAlreadyComplete, NoSuchJobExecution: nothing
+            was recorded (S6, section 7).
+        """
+        for attempt in range(CREATE_ATTEMPTS):
+            try:
+                return self.database.run(
+                    lambda t: create_execution(
+                        t, new, liveness=self.database.liveness, at=self.clock.now()
+                    )
+                )
+            except ConstraintViolation:
+                if attempt == CREATE_ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    # --- the life of a job execution ---------------------------------------------------------
+
+    def begin_execution(self, record: JobExecution) -> JobExecution:
+        """STARTING to STARTED; or to STOPPED when a stop request is there already."""
+
+        def fact(transaction: Transaction) -> JobExecution:
+            now = self.clock.now()
+            request = requests.open_stop_request(transaction, record.execution_id)
+            if request is None:
+                return change_job_execution(
+                    transaction,
+                    record,
+                    at=now,
+                    batch_status=BatchStatus.STARTED,
+                    start_time=max(now, record.create_time),
+                )
+            requests.take_requests(transaction, record.execution_id, at=now)
+            return change_job_execution(
+                transaction,
+                record,
+                at=now,
+                because=request.because,
+                batch_status=BatchStatus.STOPPED,
+                end_time=max(now, record.create_time),
+                exit_status="STOPPED",
+            )
+
+        return self.database.run(fact)
+
+    def end_execution(
+        self,
+        record: JobExecution,
+        *,
+        because: Because = RUNNER,
+        context: str | None,
+        **changes: Any,
+    ) -> JobExecution:
+        """The terminal status with end time, exit status, result and history (S26).
+
+        ``context`` is the JobContext's JSON when it has changed, else None. Requests that nobody
+        has read are marked late (S12).
+        """
+
+        def fact(transaction: Transaction) -> JobExecution:
+            now = max(self.clock.now(), record.last_updated)
+            ended = change_job_execution(
+                transaction, record, at=now, because=because, end_time=now, **changes
+            )
+            requests.mark_late(transaction, record.execution_id, at=now)
+            if context is not None:
+                executions.update_context(transaction, record.execution_id, context)
+            return ended
+
+        return self.database.run(fact)
+
+    def stop_execution(
+        self, job: JobExecution, running_steps: Iterable[StepExecution], because: Because
+    ) -> tuple[JobExecution, list[StepExecution]]:
+        """STARTED to STOPPING for the job and its running steps; takes the request (S31)."""
+
+        def fact(transaction: Transaction) -> tuple[JobExecution, list[StepExecution]]:
+            now = self.clock.now()
+            requests.take_requests(transaction, job.execution_id, at=now)
+            stopping = change_job_execution(
+                transaction, job, at=now, because=because, batch_status=BatchStatus.STOPPING
+            )
+            return stopping, [
+                change_step_execution(
+                    transaction, step, at=now, because=because, batch_status=BatchStatus.STOPPING
+                )
+                for step in running_steps
+            ]
+
+        return self.database.run(fact)
+
+    # --- the life of a step execution --------------------------------------------------------
+
+    def start_step(
+        self, job: JobExecution, step: StepExecution, context: str
+    ) -> tuple[JobExecution, StepExecution]:
+        """Insert the step at version 0, with the job's current step, before its code runs (S22)."""
+
+        def fact(transaction: Transaction) -> tuple[JobExecution, StepExecution]:
+            now = max(self.clock.now(), job.last_updated)
+            check_transition("step", None, None, BatchStatus.STARTED)
+            changed_job = change_job_execution(
+                transaction, job, at=now, current_step=step.step_name
+            )
+            started = steps.insert_step(
+                transaction,
+                replace(step, create_time=now, start_time=now, last_updated=now),
+                context,
+            )
+            record_change(transaction, started, None)
+            return changed_job, started
+
+        return self.database.run(fact)
+
+    def end_step(
+        self,
+        job: JobExecution,
+        step: StepExecution,
+        *,
+        because: Because = RUNNER,
+        step_context: str | None,
+        job_context: str | None,
+        also: Callable[[Transaction, StepExecution], None] | None = None,
+        **changes: Any,
+    ) -> tuple[JobExecution, StepExecution]:
+        """The step's final transaction: status, counters, contexts, the job's last step (S26, S50).
+
+        ``also`` writes what else ends with the step: attempts at partitions that never ran (S155).
+        """
+
+        def fact(transaction: Transaction) -> tuple[JobExecution, StepExecution]:
+            now = max(self.clock.now(), step.last_updated)
+            ended = change_step_execution(
+                transaction, step, at=now, because=because, end_time=now, **changes
+            )
+            completed = ended.batch_status is BatchStatus.COMPLETED
+            changed_job = change_job_execution(
+                transaction,
+                job,
+                at=now,
+                current_step=None,
+                last_step=ended.step_name if completed else job.last_step,
+            )
+            self.save_contexts(transaction, ended, step_context, job_context)
+            if also is not None:
+                also(transaction, ended)
+            return changed_job, ended
+
+        return self.database.run(fact)
+
+    def save_step(
+        self,
+        transaction: Transaction,
+        step: StepExecution,
+        *,
+        step_context: str | None = None,
+        job_context: str | None = None,
+        skips: Iterable[SkippedItem] = (),
+        **changes: Any,
+    ) -> StepExecution:
+        """Inside a transaction: counters, checkpoints, progress and contexts of a running step.
+
+        The UPDATE proves version and fence, so a zombie's whole transaction rolls back (S35). The
+        answer counts only once the caller has committed.
+        """
+        saved = change_step_execution(transaction, step, at=self.clock.now(), **changes)
+        if skips:
+            steps.insert_skips(transaction, skips)
+        self.save_contexts(transaction, saved, step_context, job_context)
+        return saved
+
+    def save_contexts(
+        self,
+        transaction: Transaction,
+        step: StepExecution,
+        step_context: str | None,
+        job_context: str | None,
+    ) -> None:
+        """Inside a transaction: the contexts that have changed; None has not (S72)."""
+        if step_context is not None:
+            steps.update_context(transaction, step.step_execution_id, step_context)
+        if job_context is not None:
+            executions.update_context(transaction, step.execution_id, job_context)
+
+    # --- everyone else -----------------------------------------------------------------------
+
+    def request_stop(self, execution_id: int, because: Because) -> JobExecution:
+        """Ask an execution to stop; one without an owner is stopped here (S30).
+
+        Raises:
+            NoSuchJobExecution: no execution has this id.
+            JobExecutionNotRunning: it has ended.
+        """
+
+        def fact(transaction: Transaction) -> JobExecution:
+            record = executions.get_execution(transaction, execution_id)
+            if not record.batch_status.is_running:
+                raise JobExecutionNotRunning(execution_id, record.batch_status)
+            now = max(self.clock.now(), record.last_updated)
+            requests.insert_request(transaction, execution_id, "stop", because, at=now)
+            if record.owner_id is not None:
+                return replace(record, stop_requested=True)
+            requests.take_requests(transaction, execution_id, at=now)
+            return change_job_execution(
+                transaction,
+                replace(record, stop_requested=True),
+                at=now,
+                because=because,
+                batch_status=BatchStatus.STOPPED,
+                end_time=now,
+                exit_status="STOPPED",
+            )
+
+        return self.database.run(fact)
+
+    def abandon(self, execution_id: int, because: Because) -> JobExecution:
+        """Close an ended execution for ever; a second time changes nothing (S30).
+
+        Raises:
+            NoSuchJobExecution: no execution has this id.
+            JobExecutionIsRunning: it has not ended.
+        """
+
+        def fact(transaction: Transaction) -> JobExecution:
+            record = executions.get_execution(transaction, execution_id)
+            if record.batch_status is BatchStatus.ABANDONED:
+                return record
+            if record.batch_status.is_running:
+                raise JobExecutionIsRunning(
+                    f"cannot abandon execution {execution_id}: it is {record.batch_status}",
+                    hint=f"`stepwell stop {execution_id}`, then abandon",
+                    fields={"execution_id": execution_id, "status": str(record.batch_status)},
+                )
+            now = max(self.clock.now(), record.last_updated)
+            requests.insert_request(transaction, execution_id, "abandon", because, at=now)
+            requests.take_requests(transaction, execution_id, at=now)
+            return change_job_execution(
+                transaction, record, at=now, because=because, batch_status=BatchStatus.ABANDONED
+            )
+
+        return self.database.run(fact)
+
+    def recover(self, execution_id: int, because: Because, *, force: bool = False) -> JobExecution:
+        """Settle an execution whose owner is dead (S34); see :mod:`.recovery`.
+
+        Raises:
+            NoSuchJobExecution: no execution has this id.
+            JobExecutionIsRunning: the owner is not proven dead, and ``force`` is False.
+        """
+        return self.database.run(
+            lambda t: recovery.recover_execution(
+                t,
+                execution_id,
+                because,
+                liveness=self.database.liveness,
+                force=force,
+                at=self.clock.now(),
+            )
+        )
+
+    def recover_dead(self, because: Because) -> list[JobExecution]:
+        """Settle every execution whose owner is proven dead, each in its own transaction (S188)."""
+        with self.database.read() as reader:
+            dead = recovery.dead_executions(reader, self.database.liveness)
+        recovered = [self.recover(e.execution_id, because) for e in dead]
+        for owner_id in {e.owner_id for e in dead if e.owner_id is not None}:
+            self.database.run(partial(owners.end_owner, owner_id=owner_id, at=self.clock.now()))
+        return recovered
+
+    # --- questions ---------------------------------------------------------------------------
+
+    def get_execution(self, execution_id: int) -> JobExecution:
+        """The execution with its parameters.
+
+        Raises:
+            NoSuchJobExecution: no execution has this id.
+        """
+        with self.database.read() as reader:
+            return executions.get_execution(reader, execution_id)
+
+    def get_steps(self, execution_id: int) -> list[StepExecution]:
+        """The step executions of an execution in order of their start; of an unknown id, none."""
+        with self.database.read() as reader:
+            return steps.list_steps(reader, execution_id)

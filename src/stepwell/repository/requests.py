@@ -1,0 +1,108 @@
+"""Requests: what everyone but the owner writes, and when the owner has taken it (S30)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, exists, insert, select, true, update
+
+from stepwell.database.prepared import Prepared
+from stepwell.database.tables import batch_request
+from stepwell.database.transaction import Reader, Transaction
+from stepwell.repository.history import Because
+
+_r = batch_request.c
+
+
+class Request(NamedTuple):
+    """An open request: kind ``stop``, who asks, and why."""
+
+    request_id: int
+    execution_id: int
+    kind: str
+    actor: str
+    reason: str | None
+
+    @property
+    def because(self) -> Because:
+        """What goes to the history when the request is applied (S175)."""
+        return Because(self.actor, self.reason)
+
+
+INSERT_REQUEST = Prepared(
+    insert(batch_request).values(
+        job_execution_id=bindparam("job_execution_id"),
+        kind=bindparam("kind"),
+        actor=bindparam("actor"),
+        reason=bindparam("reason"),
+        requested_at=bindparam("requested_at"),
+    )
+)
+_OPEN = select(_r.request_id, _r.job_execution_id, _r.kind, _r.actor, _r.reason).where(
+    _r.taken_at.is_(None)
+)
+OPEN_REQUESTS = Prepared(
+    _OPEN.where(_r.job_execution_id == bindparam("job_execution_id")).order_by(_r.request_id)
+)
+ALL_OPEN_REQUESTS = Prepared(_OPEN.order_by(_r.request_id))
+TAKE_REQUESTS = Prepared(
+    update(batch_request)
+    .where(_r.job_execution_id == bindparam("job_execution_id"), _r.taken_at.is_(None))
+    .values(taken_at=bindparam("taken_at"))
+)
+MARK_LATE = Prepared(
+    update(batch_request)
+    .where(_r.job_execution_id == bindparam("job_execution_id"), _r.taken_at.is_(None))
+    .values(taken_at=bindparam("taken_at"), late=true())
+)
+STOP_REQUESTED = Prepared(
+    select(
+        exists().where(
+            _r.job_execution_id == bindparam("job_execution_id"), _r.kind == bindparam("kind")
+        )
+    )
+)
+
+
+def insert_request(
+    transaction: Transaction, execution_id: int, kind: str, because: Because, *, at: datetime
+) -> None:
+    """Ask the owner of an execution for something."""
+    transaction.execute(
+        INSERT_REQUEST,
+        {
+            "job_execution_id": execution_id,
+            "kind": kind,
+            "actor": because.actor,
+            "reason": because.reason,
+            "requested_at": at,
+        },
+    )
+
+
+def open_stop_request(reader: Reader, execution_id: int) -> Request | None:
+    """The oldest stop request that nobody has taken, or None."""
+    rows = reader.fetch_all(OPEN_REQUESTS, {"job_execution_id": execution_id})
+    return next((Request(*row) for row in rows if row[2] == "stop"), None)
+
+
+def all_open_requests(reader: Reader) -> list[Request]:
+    """Every request that nobody has taken, of all executions; there are few."""
+    return [Request(*row) for row in reader.fetch_all(ALL_OPEN_REQUESTS)]
+
+
+def take_requests(transaction: Transaction, execution_id: int, *, at: datetime) -> None:
+    """Record that the owner has applied what was asked of this execution."""
+    transaction.execute(TAKE_REQUESTS, {"job_execution_id": execution_id, "taken_at": at})
+
+
+def mark_late(transaction: Transaction, execution_id: int, *, at: datetime) -> None:
+    """Mark what nobody has read when the execution ends: it changes nothing any more (S12)."""
+    transaction.execute(MARK_LATE, {"job_execution_id": execution_id, "taken_at": at})
+
+
+def stop_requested(reader: Reader, execution_id: int) -> bool:
+    """Whether anyone has ever asked this execution to stop (S178)."""
+    row = reader.fetch_one(STOP_REQUESTED, {"job_execution_id": execution_id, "kind": "stop"})
+    return bool(row and row[0])
