@@ -1,0 +1,100 @@
+"""Node: one database and everything that is wired on it; the composition root."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from stepwell.clock import Clock
+from stepwell.database.connect import Database, open_database
+from stepwell.database.dialect import DatabaseOptions
+from stepwell.database.migrations import migrate
+from stepwell.job.registry import JobRegistry
+from stepwell.operator import JobOperator
+from stepwell.repository.repository import JobRepository
+from stepwell.settings import Settings, load_settings
+
+
+class Node:
+    """One database, opened and migrated, with its jobs and its operator.
+
+    >>> with Node.open("sqlite:///night.db") as node:
+    ...     node.operator.run(job, {"day": "2026-11-20"})
+
+    Closing it stops what it runs, waits, and closes the connections.
+    """
+
+    def __init__(
+        self, database: Database, settings: Settings, clock: Clock, *, purpose: str
+    ) -> None:
+        self.database = database
+        self.settings = settings
+        self.clock = clock
+        self.repository = JobRepository(database, clock)
+        self.registry = JobRegistry()
+        self.operator = JobOperator(self.repository, self.registry, settings, purpose=purpose)
+
+    @classmethod
+    def open(
+        cls,
+        where: str | Settings | None = None,
+        *,
+        clock: Clock | None = None,
+        create: bool = True,
+        purpose: str = "library",
+    ) -> Node:
+        """Open a URL, a Settings, or (None) what the settings of this process name.
+
+        Stepwell's own tables are migrated before anything else (S199). ``create`` False refuses
+        a missing SQLite file. The jobs of the settings are loaded when ``load_jobs`` is called.
+
+        Raises:
+            SettingsError, DatabaseError: the message says what to do.
+        """
+        if isinstance(where, Settings):
+            settings = where
+        else:
+            settings = load_settings({"database": where})
+        clock = clock or Clock()
+        database = open_database(
+            settings.database_url,
+            clock=clock,
+            options=DatabaseOptions(
+                durability=settings.durability,
+                sqlite_driver=settings.sqlite_driver,
+                allow_unsafe_filesystem=settings.allow_unsafe_filesystem,
+                gate_timeout_s=settings.gate_timeout_s,
+                create=create,
+            ),
+        )
+        try:
+            migrate(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, settings, clock, purpose=purpose)
+
+    def load_jobs(self) -> None:
+        """Import the modules that the settings name and register their jobs.
+
+        Raises:
+            InvalidSetting: a module cannot be imported, or two jobs have one name.
+        """
+        self.registry.load_modules(self.settings.jobs, self.settings.folder)
+
+    def close(self) -> None:
+        """Stop what runs here, wait within the shutdown timeout, close the connections."""
+        try:
+            self.operator.close()
+        finally:
+            self.database.close()
+
+    def __enter__(self) -> Node:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,369 @@
+"""JobOperator: start, restart, stop, abandon, recover; the one programmatic door (section 14)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from threading import Lock, Thread
+from typing import Any
+
+from stepwell.clock import Clock
+from stepwell.errors import JobStartError, NoSuchJob, StepwellError
+from stepwell.execution.parameters import JobParameter, job_key
+from stepwell.execution.records import JobExecution, JobInstance, StepExecution
+from stepwell.job.job import Job, check_job
+from stepwell.job.parameters import ResolvedParameters, resolve_parameters, restore_parameters
+from stepwell.job.registry import JobRegistry
+from stepwell.repository import executions, instances
+from stepwell.repository.creation import CreatedExecution, NewExecution, refuse_restart
+from stepwell.repository.history import Because
+from stepwell.repository.repository import JobRepository
+from stepwell.runner.job import JobRunner
+from stepwell.runner.running import RunningExecution
+from stepwell.runner.stop import Watcher
+from stepwell.settings import Settings
+
+logger = logging.getLogger("stepwell.operator")
+
+
+class JobOperator:
+    """The verbs, on one database. Threads may share it; ``Node.operator`` is one.
+
+    Every verb that changes something takes the actor and the reason that go to the history (S175).
+    """
+
+    def __init__(
+        self,
+        repository: JobRepository,
+        registry: JobRegistry,
+        settings: Settings,
+        *,
+        purpose: str = "library",
+    ) -> None:
+        self._repository = repository
+        self._registry = registry
+        self._settings = settings
+        self._purpose = purpose
+        self._owner_id: int | None = None
+        self._owner_lock = Lock()
+        self._running: dict[int, RunningExecution] = {}
+        self._outcomes: dict[int, JobExecution | StepwellError] = {}
+        self._threads: dict[int, Thread] = {}
+        self._watcher = Watcher(repository, self._running)
+
+    @property
+    def clock(self) -> Clock:
+        """The repository's clock."""
+        return self._repository.clock
+
+    # --- start, run, restart -----------------------------------------------------------------
+
+    def start(
+        self,
+        job: str | Job,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        again: bool = False,
+        trigger_source: str = "user",
+        triggered_by: str | None = None,
+    ) -> int:
+        """Record an execution that this process owns, run it on a thread, return its id.
+
+        Instance and execution are committed when this returns. ``wait`` gives the outcome.
+
+        Raises:
+            NoSuchJob, JobStartError: nothing was recorded (S8, S183).
+            JobInstanceAlreadyComplete, JobExecutionAlreadyRunning, JobRestartError: see S6.
+        """
+        definition = self._definition(job)
+        resolved = resolve_parameters(definition.name, definition.parameters, parameters or {})
+        created = self._create(
+            definition,
+            resolved,
+            again=again,
+            trigger_source=trigger_source,
+            triggered_by=triggered_by,
+        )
+        return self._run_on_thread(definition, resolved, created)
+
+    def run(
+        self,
+        job: str | Job,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        again: bool = False,
+    ) -> JobExecution:
+        """Start a job and wait: the execution as it ended, run on the calling thread.
+
+        A job that fails is no exception here: look at ``batch_status``, ``failure`` and
+        ``exception``.
+
+        Raises:
+            what :meth:`start` raises, and LostOwnership or a DatabaseError when the end could not
+            be recorded; the row is then settled by recovery (S190).
+        """
+        definition = self._definition(job)
+        resolved = resolve_parameters(definition.name, definition.parameters, parameters or {})
+        created = self._create(definition, resolved, again=again)
+        return self._execute(self._adopt(created), definition, resolved, created)
+
+    def restart(self, execution_id: int, parameters: Mapping[str, object] | None = None) -> int:
+        """Run a FAILED or STOPPED execution's instance again, on a thread; return the new id.
+
+        Without parameters those of the execution are used again; given ones must yield the same
+        job key (S10).
+
+        Raises:
+            NoSuchJobExecution, JobExecutionNotMostRecent, JobExecutionAlreadyComplete,
+            JobRestartError: in the order of section 7; nothing was recorded.
+        """
+        with self._repository.database.read() as reader:
+            record = executions.get_execution(reader, execution_id)
+            last = executions.last_of_instance(reader, record.instance_id) or record
+            known = record.job_name in self._registry
+            restartable = self._registry.get(record.job_name).restartable if known else True
+            refuse_restart(
+                record, last, self._repository.database.liveness, restartable=restartable
+            )
+        definition = self._definition(record.job_name)
+        if parameters is None:
+            resolved = restore_parameters(definition.name, definition.parameters, record.parameters)
+        else:
+            resolved = resolve_parameters(definition.name, definition.parameters, parameters)
+        created = self._create(definition, resolved, restart_of=execution_id)
+        return self._run_on_thread(definition, resolved, created)
+
+    def wait(self, execution_id: int, timeout_s: float | None = None) -> JobExecution | None:
+        """Wait for an execution that this operator runs; None when the time ran out first.
+
+        One that it does not run is returned as it is recorded.
+
+        Raises:
+            what the run raised, see :meth:`run`.
+        """
+        thread = self._threads.get(execution_id)
+        if thread is not None:
+            thread.join(timeout_s)
+            if thread.is_alive():
+                return None
+            del self._threads[execution_id]
+        outcome = self._outcomes.pop(execution_id, None)
+        if isinstance(outcome, StepwellError):
+            raise outcome
+        return outcome or self.get_job_execution(execution_id)
+
+    # --- stop, abandon, recover --------------------------------------------------------------
+
+    def stop(
+        self, execution_id: int, *, actor: str = "operator", reason: str | None = None
+    ) -> JobExecution:
+        """Ask an execution to stop; returns at once, its owner finishes the chunk first (S31).
+
+        Raises:
+            NoSuchJobExecution, JobExecutionNotRunning: nothing was asked.
+        """
+        record = self._repository.request_stop(execution_id, Because(actor, reason))
+        self._watcher.wake()
+        return record
+
+    def abandon(
+        self, execution_id: int, *, actor: str = "operator", reason: str | None = None
+    ) -> JobExecution:
+        """Close an ended execution for ever: its instance never restarts.
+
+        Raises:
+            NoSuchJobExecution, JobExecutionIsRunning: nothing was changed.
+        """
+        return self._repository.abandon(execution_id, Because(actor, reason))
+
+    def recover(
+        self,
+        execution_id: int,
+        *,
+        force: bool = False,
+        actor: str = "operator",
+        reason: str | None = None,
+    ) -> JobExecution:
+        """Mark an execution FAILED whose owner is dead; ``force`` does without the proof (S34).
+
+        Raises:
+            JobStartError: ``force`` without a reason (S189).
+            NoSuchJobExecution, JobExecutionIsRunning: nothing was changed.
+        """
+        if force and not reason:
+            raise JobStartError(
+                f"cannot recover execution {execution_id} by force: a reason is required",
+                hint="add `--reason`; it goes to the history",
+            )
+        return self._repository.recover(execution_id, Because(actor, reason), force=force)
+
+    def recover_dead(self) -> list[JobExecution]:
+        """Mark every execution FAILED whose owner is proven dead (S188)."""
+        return self._repository.recover_dead(Because("runner"))
+
+    def request_shutdown(self, reason: str = "shutdown") -> None:
+        """Ask every execution that runs here to stop; safe to call in a signal handler (S38)."""
+        self._watcher.request_shutdown(reason)
+
+    def close(self) -> None:
+        """Stop what runs here, wait for it within the shutdown timeout, end this owner."""
+        running = list(self._running.values())
+        if running:
+            self.request_shutdown()
+        deadline = self.clock.monotonic() + self._settings.shutdown_timeout_s
+        for execution in running:
+            self.clock.wait(execution.ended, max(0.0, deadline - self.clock.monotonic()))
+        self._watcher.close()
+        if self._owner_id is not None and not self._running:
+            self._repository.end_owner(self._owner_id)
+            self._owner_id = None
+
+    # --- questions ---------------------------------------------------------------------------
+
+    def get_job_names(self) -> list[str]:
+        """Names that are registered or have instances, sorted."""
+        with self._repository.database.read() as reader:
+            recorded = {str(row[0]) for row in reader.fetch_all(instances.LIST_NAMES)}
+        return sorted(recorded | {registered.job.name for registered in self._registry})
+
+    def get_job_instance_count(self, job_name: str) -> int:
+        """How many instances a job has.
+
+        Raises:
+            NoSuchJob: the name is neither registered nor has it an instance (S177).
+        """
+        with self._repository.database.read() as reader:
+            row = reader.fetch_one(instances.COUNT_INSTANCES, {"job_name": job_name})
+        count = int(row[0]) if row else 0
+        if not count and job_name not in self._registry:
+            raise NoSuchJob(
+                f"cannot find job {job_name!r}: it is not registered and has no instance",
+                hint="`stepwell jobs` lists the jobs that are known",
+            )
+        return count
+
+    def get_job_instances(self, job_name: str, start: int, count: int) -> list[JobInstance]:
+        """The window [start, start + count) of a job's instances, newest first.
+
+        Raises:
+            NoSuchJob: see :meth:`get_job_instance_count`.
+        """
+        self.get_job_instance_count(job_name)
+        with self._repository.database.read() as reader:
+            return instances.list_instances(reader, job_name, start=start, count=count)
+
+    def get_running_executions(self, job_name: str) -> list[int]:
+        """Ids of the executions of a job that have not ended; empty for a known, idle name.
+
+        Raises:
+            NoSuchJob: see :meth:`get_job_instance_count`.
+        """
+        self.get_job_instance_count(job_name)
+        with self._repository.database.read() as reader:
+            running = executions.running_executions(reader)
+        return [e.execution_id for e in running if e.job_name == job_name]
+
+    def get_job_execution(self, execution_id: int) -> JobExecution:
+        """The execution with its parameters.
+
+        Raises:
+            NoSuchJobExecution: no execution has this id.
+        """
+        return self._repository.get_execution(execution_id)
+
+    def get_parameters(self, execution_id: int) -> tuple[JobParameter, ...]:
+        """Exactly what the execution runs with, given or used again (S9).
+
+        Raises:
+            NoSuchJobExecution: no execution has this id.
+        """
+        return self.get_job_execution(execution_id).parameters
+
+    def get_step_executions(self, execution_id: int) -> list[StepExecution]:
+        """The steps of an execution in order of their start.
+
+        Raises:
+            NoSuchJobExecution: no execution has this id.
+        """
+        self.get_job_execution(execution_id)
+        return self._repository.get_steps(execution_id)
+
+    def get_job_executions(self, instance: JobInstance) -> list[JobExecution]:
+        """The executions of an instance, oldest first."""
+        with self._repository.database.read() as reader:
+            return executions.list_of_instance(reader, instance.instance_id)
+
+    # --- how ---------------------------------------------------------------------------------
+
+    def _definition(self, job: str | Job) -> Job:
+        definition = self._registry.get(job) if isinstance(job, str) else job
+        check_job(definition)
+        return definition
+
+    def _create(self, job: Job, resolved: ResolvedParameters, **origin: Any) -> CreatedExecution:
+        return self._repository.create_execution(
+            NewExecution(
+                job_name=job.name,
+                parameters=resolved.recorded,
+                owner_id=self._owner(),
+                unique_key=self.clock.new_id() if job.identity == "each-start" else None,
+                run_lock_key=self._run_lock_key(job, resolved.recorded),
+                restartable=job.restartable,
+                **origin,
+            )
+        )
+
+    def _run_lock_key(self, job: Job, parameters: tuple[JobParameter, ...]) -> str | None:
+        """What excludes other executions while this one has not ended (S184)."""
+        section = self._settings.job.get(job.name)
+        run_lock = section.run_lock if section and section.run_lock else job.run_lock
+        if run_lock == "job":
+            return job.name
+        if run_lock == "parameters":
+            return f"{job.name}:{job_key(parameters)}"
+        return None
+
+    def _owner(self) -> int:
+        """This process as an owner, registered when it first runs something."""
+        with self._owner_lock:
+            if self._owner_id is None:
+                self._owner_id = self._repository.register_owner(self._purpose)
+            return self._owner_id
+
+    def _adopt(self, created: CreatedExecution) -> RunningExecution:
+        running = RunningExecution(self._repository, created.execution)
+        self._running[running.execution_id] = running
+        self._watcher.watch()
+        return running
+
+    def _run_on_thread(
+        self, job: Job, resolved: ResolvedParameters, created: CreatedExecution
+    ) -> int:
+        running = self._adopt(created)
+        execution_id = running.execution_id
+
+        def work() -> None:
+            try:
+                self._outcomes[execution_id] = self._execute(running, job, resolved, created)
+            except StepwellError as error:
+                self._outcomes[execution_id] = error
+            except Exception:
+                logger.exception("execution %s ended with a fault of the engine", execution_id)
+
+        thread = Thread(target=work, name=f"stepwell-{execution_id}", daemon=True)
+        self._threads[execution_id] = thread
+        thread.start()
+        return execution_id
+
+    def _execute(
+        self,
+        running: RunningExecution,
+        job: Job,
+        resolved: ResolvedParameters,
+        created: CreatedExecution,
+    ) -> JobExecution:
+        try:
+            runner = JobRunner(running, job, resolved.value)
+            return runner.run(is_restart=created.previous is not None)
+        finally:
+            self._running.pop(running.execution_id, None)

@@ -1,0 +1,76 @@
+"""What a step's value names, made ready for one step execution: one shape for every spelling."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from stepwell.items import IterableReader
+from stepwell.job.function import positional_count, with_arguments
+from stepwell.job.step import ChunkStep
+
+
+def make_reader(step: ChunkStep[Any, Any]) -> Any:
+    """An ItemReader of its own for this execution; a plain iterable, say a file, is wrapped."""
+    if hasattr(step.reader, "read") and hasattr(step.reader, "checkpoint"):
+        return copy.copy(step.reader)
+    return IterableReader(step.reader)
+
+
+def make_writer(step: ChunkStep[Any, Any]) -> Any:
+    """An ItemWriter of its own for this execution; a plain function is wrapped."""
+    if hasattr(step.writer, "write"):
+        return copy.copy(step.writer)
+    return FunctionWriter(step.writer)
+
+
+def make_processor(step: ChunkStep[Any, Any]) -> Callable[[Any], Any] | None:
+    """One function from item to result; None when there is nothing to do."""
+    if step.processor is None:
+        return None
+    if isinstance(step.processor, (list, tuple)):
+        return chain([_as_function(part) for part in step.processor])
+    return _as_function(step.processor)
+
+
+def _as_function(processor: Any) -> Callable[[Any], Any]:
+    process = getattr(processor, "process", None)
+    return process if callable(process) else processor  # type: ignore[no-any-return]
+
+
+def chain(functions: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """Each function on the result of the one before; None ends it, the item is filtered."""
+
+    def process(item: Any) -> Any:
+        for function in functions:
+            item = function(item)
+            if item is None:
+                return None
+        return item
+
+    return process
+
+
+class FunctionWriter:
+    """An ItemWriter of ``function(items)`` or ``function(items, step)``, without a position."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.write = with_arguments(function, 2)
+
+    def open(self, checkpoint: Any) -> None:
+        """Nothing to take up."""
+
+    def checkpoint(self) -> None:
+        """No position."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def open_at(artifact: Any, checkpoint: Any, step: Any) -> None:
+    """``artifact.open(checkpoint)``, or with ``step`` behind it when it takes one."""
+    if positional_count(artifact.open) >= 2:
+        artifact.open(checkpoint, step)
+    else:
+        artifact.open(checkpoint)

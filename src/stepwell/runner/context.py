@@ -1,0 +1,246 @@
+"""StepContext: what a step's code receives as ``step``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from stepwell.database.guarded import GuardedConnection
+from stepwell.errors import LostOwnership, StepUsageError
+from stepwell.execution.json import to_json
+from stepwell.execution.records import Metrics, StepExecution
+from stepwell.execution.result import ERRORS_MAX, Failure, PartitionError
+from stepwell.repository.partitions import save_partition_context
+from stepwell.runner.running import RunningExecution
+
+PROGRESS_INTERVAL_S = 1.0  # A commit of its own for progress, at most this often (S185).
+
+
+class StepContext:
+    """The step that is running, seen from its own code.
+
+    Attributes:
+        parameters: The job's parameters: the typed model, or a dict of text without one.
+        context: A dict of JSON values that is saved with every commit and restored on a restart
+            (S71, S72).
+        transient: Anything; never stored (S70).
+        pending_progress: For the engine: what ``progress`` said and the next commit stores.
+        chunk_label: For the engine: the chunk's part of the idempotency key.
+        exit_status: Set it to give the step an exit status of its own (S19).
+        partition: The number of the partition, or None outside of one.
+    """
+
+    partition: int | None = None
+
+    def __init__(
+        self,
+        running: RunningExecution,
+        step: StepExecution,
+        parameters: Any,
+        context: dict[str, Any],
+    ) -> None:
+        self.parameters = parameters
+        self.context = context
+        self.transient: Any = None
+        self.exit_status: str | None = None
+        self.exception: BaseException | None = None
+        self.errors: list[PartitionError] = []
+        self.error_count = 0
+        self._running = running
+        self._step = step
+        self._connection: GuardedConnection | None = None
+        self.pending_progress: dict[str, Any] = {}
+        self._progress_saved_at = float("-inf")
+        self.chunk_label = ""
+        self._logger: logging.LoggerAdapter[logging.Logger] | None = None
+
+    # --- what it is --------------------------------------------------------------------------
+
+    @property
+    def job_name(self) -> str:
+        """The name of the job."""
+        return self._running.job.job_name
+
+    @property
+    def instance_id(self) -> int:
+        """The id of the job instance."""
+        return self._running.job.instance_id
+
+    @property
+    def execution_id(self) -> int:
+        """The id of the job execution."""
+        return self._running.execution_id
+
+    @property
+    def step_name(self) -> str:
+        """The name of the step."""
+        return self._step.step_name
+
+    @property
+    def step_execution_id(self) -> int:
+        """The id of the step execution; a partition's is that of its step (S74)."""
+        return self._step.step_execution_id
+
+    @property
+    def metrics(self) -> Metrics:
+        """The eight metrics, as committed last (S132)."""
+        return self._running.step(self.step_execution_id).metrics
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the step should come to its end; long code asks now and then (S137)."""
+        return self._running.stop_flag.is_set()
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose lines carry job, execution, step and partition."""
+        if self._logger is None:  # Made when asked for: most partitions log nothing.
+            self._logger = logging.LoggerAdapter(
+                logging.getLogger("stepwell.step"),
+                {
+                    "job": self.job_name,
+                    "job_execution_id": self.execution_id,
+                    "step": self.step_name,
+                    "partition": self.partition,
+                },
+            )
+        return self._logger
+
+    @property
+    def idempotency_key(self) -> str:
+        """Instance / step / partition / chunk number: the same when a chunk is repeated (S92)."""
+        partition = "" if self.partition is None else self.partition
+        return f"{self.instance_id}/{self.step_name}/{partition}{self.chunk_label}"
+
+    # --- what it can do ----------------------------------------------------------------------
+
+    @property
+    def connection(self) -> GuardedConnection:
+        """The transaction's connection, inside a chunk's write or ``step.transaction()``.
+
+        Raises:
+            StepUsageError: no transaction is open.
+        """
+        if self._connection is None:
+            raise StepUsageError(
+                "cannot use step.connection: no transaction is open here",
+                hint="use it in a writer, or within `with step.transaction() as connection:`",
+            )
+        return self._connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[GuardedConnection]:
+        """One write transaction: your rows, ``step.context`` and the progress commit together.
+
+        The step's row is updated under its version and fence in the same transaction, so an owner
+        that was recovered meanwhile commits nothing (S185). Several in a row are fine.
+
+        Raises:
+            StepUsageError: a transaction is open already.
+            LostOwnership: another process has recovered the execution.
+        """
+        with self._running.step_transaction(self.step_execution_id) as work:
+            with self.lend(work.transaction.connection):
+                yield work.transaction.connection
+            work.save(self.context, **self.pending_progress)
+        self._progress_saved_at = self._running.clock.monotonic()
+
+    def query(
+        self, sql: str, parameters: Mapping[str, Any] | None = None
+    ) -> Sequence[tuple[Any, ...]]:
+        """All rows of one SELECT with ``:name`` parameters, in a short read transaction of its own.
+
+        It sees what is committed, not what an open transaction of this step has written (S93).
+        """
+        with self._running.repository.database.read() as reader:
+            return reader.connection.execute(sql, parameters).fetchall()
+
+    def progress(self, done: int, total: int | None = None, label: str | None = None) -> None:
+        """Say how far the step is; saved with the next commit, or by itself once a second."""
+        self.pending_progress = {
+            "progress_done": done,
+            "progress_total": total,
+            "progress_label": label,
+        }
+        now = self._running.clock.monotonic()
+        if self._connection is None and now - self._progress_saved_at >= PROGRESS_INTERVAL_S:
+            self._progress_saved_at = now
+            self._running.save_progress(
+                self.step_execution_id, self.context, **self.pending_progress
+            )
+
+    @contextmanager
+    def attempt(self, key: object) -> Iterator[None]:
+        """Run a piece of the work; its exception is recorded under ``key`` instead of raised.
+
+        A partition that recorded any is PARTIAL (S160). The first ``ERRORS_MAX`` are kept.
+        """
+        try:
+            yield
+        except LostOwnership:
+            raise
+        except Exception as error:
+            self.exception = error
+            self.error_count += 1
+            if len(self.errors) < ERRORS_MAX:
+                self.errors.append(PartitionError(str(key), Failure.of(error)))
+            self.logger.warning("attempt %s failed: %s: %s", key, type(error).__name__, error)
+
+    @contextmanager
+    def lend(self, connection: GuardedConnection) -> Iterator[None]:
+        """For the engine: ``connection`` may be used inside this block."""
+        self._connection = connection
+        try:
+            yield
+        finally:
+            self._connection = None
+
+
+class PartitionContext(StepContext):
+    """The context of one partition: its own data, and transactions on a connection of its own."""
+
+    def __init__(
+        self,
+        running: RunningExecution,
+        step: StepExecution,
+        parameters: Any,
+        context: dict[str, Any],
+        number: int,
+    ) -> None:
+        self.partition = number
+        self.started_at: datetime = running.clock.now()
+        super().__init__(running, step, parameters, context)
+
+    @contextmanager
+    def transaction(self) -> Iterator[GuardedConnection]:
+        """One write transaction, fenced by the partition's row (S185, S194).
+
+        Raises:
+            StepUsageError: a transaction of this partition is open already.
+            LostOwnership: another process has recovered the execution.
+        """
+        if self._connection is not None:
+            raise StepUsageError(
+                "cannot open a transaction: this partition is inside one already",
+                hint="leave the first `with step.transaction()` before the next",
+            )
+        assert self.partition is not None
+        with self._running.repository.database.write() as transaction:
+            with self.lend(transaction.connection):
+                yield transaction.connection
+            transaction.require_open()
+            save_partition_context(
+                transaction, self._step, self.partition, self.context_json() or "{}"
+            )
+
+    def progress(self, done: int, total: int | None = None, label: str | None = None) -> None:
+        """A partition's progress is its result: the step counts those."""
+
+    def context_json(self) -> str | None:
+        """The context as JSON, None when it is empty."""
+        if not self.context:
+            return None
+        return to_json(self.context, what=f"the context of partition {self.partition}")

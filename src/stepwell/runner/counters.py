@@ -1,0 +1,110 @@
+"""The counters of a chunk step: what is committed, and what the present chunk adds (S133)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from stepwell.execution.records import Metrics, SkippedItem, StepExecution
+from stepwell.execution.result import MESSAGE_CHARACTERS_MAX, WriteReport, cut
+
+ITEM_CHARACTERS_MAX = 4_000  # Enough to see what it was; the source still has the whole.
+
+
+class Counters:
+    """The eight metrics while a chunk is under way; a rollback restores all but the rollbacks."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.filter = 0
+        self.write = 0
+        self.rollbacks = 0
+        self.read_skip = 0
+        self.process_skip = 0
+        self.write_skip = 0
+        self.committed_skip_count = 0
+        self._pending_write = (0, 0)
+        self._committed = Metrics()
+
+    @property
+    def position(self) -> int:
+        """The place of the present item among all that this step execution has read, from 1."""
+        return self.read + self.read_skip
+
+    def count_write(self, items: list[Any], report: object) -> None:
+        """Count a written list, or what a writer says that it did with it (S196)."""
+        if report is None or not isinstance(report, WriteReport):
+            self._pending_write = (len(items), 0)
+        else:
+            self._pending_write = (report.written, report.skipped)
+
+    def forget_write(self) -> None:
+        """The transaction of the write was rolled back."""
+        self._pending_write = (0, 0)
+
+    def count_skip(self, phase: str) -> None:
+        """Count one skipped read, process or write."""
+        name = f"{phase}_skip"
+        setattr(self, name, getattr(self, name) + 1)
+
+    def metrics(self, *, commits: int = 0) -> Metrics:
+        """The record of the counters, with ``commits`` more than are committed."""
+        written, skipped = self._pending_write
+        return Metrics(
+            read_count=self.read,
+            write_count=self.write + written,
+            filter_count=self.filter,
+            commit_count=self._committed.commit_count + commits,
+            rollback_count=self.rollbacks,
+            read_skip_count=self.read_skip,
+            process_skip_count=self.process_skip,
+            write_skip_count=self.write_skip + skipped,
+        )
+
+    def commit(self, skip_count: int) -> None:
+        """The chunk is committed: a later rollback comes back to here."""
+        self._committed = self.metrics(commits=1)
+        self.write, self.write_skip = (
+            self._committed.write_count,
+            self._committed.write_skip_count,
+        )
+        self._pending_write = (0, 0)
+        self.committed_skip_count = skip_count
+
+    def roll_back(self) -> None:
+        """Back to the last commit; the rollback itself counts and stays (S106)."""
+        committed = self._committed
+        self.read = committed.read_count
+        self.filter = committed.filter_count
+        self.write = committed.write_count
+        self.read_skip = committed.read_skip_count
+        self.process_skip = committed.process_skip_count
+        self.write_skip = committed.write_skip_count
+        self._pending_write = (0, 0)
+        self.rollbacks += 1
+
+
+def skipped_item(
+    step: StepExecution, phase: str, item: Any, error: Exception, *, position: int, at: datetime
+) -> SkippedItem:
+    """The record of a skip: the item as JSON where it is JSON, else as Python shows it."""
+    return SkippedItem(
+        skip_id=0,  # The INSERT gives it.
+        step_execution_id=step.step_execution_id,
+        step_name=step.step_name,
+        phase=phase,
+        position=position,
+        item=None if item is None else cut(_as_text(item), ITEM_CHARACTERS_MAX),
+        error_type=type(error).__qualname__,
+        error_message=cut(str(error), MESSAGE_CHARACTERS_MAX),
+        skipped_at=at,
+    )
+
+
+def _as_text(item: Any) -> str:
+    try:
+        return msgspec.json.encode(item).decode()
+    except (TypeError, ValueError, msgspec.MsgspecError):
+        return repr(item)

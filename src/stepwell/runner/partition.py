@@ -1,0 +1,256 @@
+"""A partitioned step: freeze the plan, hand partitions out, record what they return (section 12).
+
+Guarantees: the plan and its attempts are stored before the first partition runs (law 1, S155);
+results are recorded by the owner alone, each batch in one transaction with the step's counters, so
+``completed`` is exact at every moment and equals ``total`` only when all is done (law 3, S161).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from threading import Event
+from typing import Any
+
+from stepwell.database.transaction import Transaction
+from stepwell.errors import PartitionsFailed
+from stepwell.execution.records import Partition, StepExecution
+from stepwell.execution.status import (
+    BatchStatus,
+    PartitionOutcome,
+    StepEnd,
+    derive_partitioned_step,
+)
+from stepwell.job.step import PartitionedStep
+from stepwell.repository.partitions import (
+    PartitionEnd,
+    freeze_plan,
+    hand_out,
+    insert_attempts,
+    kept_contexts,
+    kept_results,
+    list_plan,
+    record_results,
+    stop_rest,
+)
+from stepwell.runner.context import StepContext
+from stepwell.runner.plan import make_plan
+from stepwell.runner.running import RunningExecution
+from stepwell.runner.share import PartitionWork
+
+logger = logging.getLogger("stepwell.runner")
+
+THREADS_MAX = min(32, (os.cpu_count() or 1) + 4)  # As concurrent.futures has it.
+RANGE_S = 0.01  # Small partitions travel together until they fill about this much work.
+RANGE_MAX = 64
+
+
+class InlineExecutor(Executor):
+    """Runs each task at once on the thread that submits it: one at a time, in order."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call ``fn`` now."""
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@dataclass
+class Counters:
+    """The step's partition counters, as they will stand after the next commit (S161)."""
+
+    total: int
+    completed: int = 0
+    failed: int = 0
+    partial: int = 0
+
+    def count(self, outcome: PartitionOutcome | None) -> None:
+        """Count one result; a stopped partition has none (S146)."""
+        self.completed += outcome is not None
+        self.failed += outcome is PartitionOutcome.FAILURE
+        self.partial += outcome is PartitionOutcome.PARTIAL
+
+    def columns(self) -> dict[str, Any]:
+        """The values for the step's row."""
+        return {
+            "partition_total": self.total,
+            "partition_completed": self.completed,
+            "partition_failed": self.failed,
+            "partition_partial": self.partial,
+        }
+
+
+class PartitionRunner:
+    """Runs one execution of a partitioned step."""
+
+    def __init__(
+        self,
+        running: RunningExecution,
+        step: PartitionedStep,
+        context: StepContext,
+        previous: StepExecution | None,
+    ) -> None:
+        self._running = running
+        self._definition = step
+        self._context = context
+        self._id = context.step_execution_id
+        self._previous = previous
+        self._counters = Counters(0)
+        self._events: SimpleQueue[PartitionEnd | BaseException | int] = SimpleQueue()
+        self._halt = Event()  # No partition begins any more: the step cannot record results.
+        self._mean_s: float | None = None
+        self._first_failure: str | None = None
+
+    def run(self) -> StepEnd:
+        """Run every partition of the plan that has no kept result."""
+        partitions, contexts = self._freeze()
+        work = PartitionWork(
+            self._running, self._context, self._definition, contexts, self._events, self._halt
+        )
+        try:
+            with self._executor(len(partitions)) as (executor, workers):
+                self._work(executor, workers, work, deque(partitions))
+        except BaseException:
+            self._halt.set()
+            raise
+        counters = self._counters
+        end = derive_partitioned_step(
+            total=counters.total,
+            completed=counters.completed,
+            failed=counters.failed,
+            partial=counters.partial,
+            tolerated_failures=self._definition.tolerated_failures,
+        )
+        if end.batch_status is BatchStatus.FAILED:
+            first = f", the first was {self._first_failure}" if self._first_failure else ""
+            raise PartitionsFailed(self._definition.name, counters.failed, counters.total, first)
+        return end
+
+    def finish(self, transaction: Transaction, step: StepExecution) -> None:
+        """In the step's final transaction: attempts that never ran are STOPPED with it (S155)."""
+        if self._counters.completed < self._counters.total:
+            stop_rest(transaction, step, at=self._running.clock.now())
+
+    # --- the plan ----------------------------------------------------------------------------
+
+    def _freeze(self) -> tuple[list[Partition], dict[int, str]]:
+        """The partitions to run, and their contexts: a new plan, or a kept one's rest (S156)."""
+        plan_id = self._running.step(self._id).plan_id
+        if plan_id is None:
+            return self._freeze_new(), {}
+        with self._running.repository.database.read() as reader:
+            plan = list_plan(reader, plan_id)
+            kept = kept_results(reader, plan_id)
+            contexts = kept_contexts(reader, plan_id)
+        rest = [partition for partition in plan if partition.number not in kept]
+        self._counters = Counters(len(plan))
+        for outcome in kept.values():
+            self._counters.count(outcome)
+        with self._running.step_transaction(self._id) as work:
+            step = self._running.step(self._id)
+            insert_attempts(work.transaction, step, rest, contexts)
+            work.save(self._context.context, **self._counters.columns())
+        return rest, contexts
+
+    def _freeze_new(self) -> list[Partition]:
+        # Before the transaction: the function that makes the plan may take its time.
+        plan = make_plan(self._definition, self._context.parameters, plan_id=self._id)
+        self._counters = Counters(len(plan))
+        with self._running.step_transaction(self._id) as work:
+            freeze_plan(work.transaction, self._running.step(self._id), plan)
+            work.save(self._context.context, plan_id=self._id, **self._counters.columns())
+        return plan
+
+    # --- the work ----------------------------------------------------------------------------
+
+    @contextmanager
+    def _executor(self, partition_count: int) -> Iterator[tuple[Executor, int]]:
+        """The executor and how many partitions run at a time (S142)."""
+        wanted = self._definition.workers or partition_count
+        executor = self._definition.executor
+        if executor == "inline":
+            yield InlineExecutor(), 1
+        elif executor == "threads":
+            workers = max(1, min(wanted, partition_count, THREADS_MAX))
+            with ThreadPoolExecutor(workers, f"stepwell-{self._definition.name}") as pool:
+                try:
+                    yield pool, workers
+                except BaseException:
+                    self._halt.set()  # Before the pool waits for its threads.
+                    raise
+        elif isinstance(executor, Executor):
+            yield executor, max(1, wanted)
+
+    def _work(
+        self, executor: Executor, workers: int, work: PartitionWork, waiting: deque[Partition]
+    ) -> None:
+        """Hand out, record, until nothing waits and nothing runs."""
+        inline = isinstance(executor, InlineExecutor)
+        ahead = 1 if inline else 2 * workers  # A worker that is done finds its next task waiting.
+        stopped = self._running.stop_flag.is_set
+        tasks = 0
+        while tasks or (waiting and not stopped()):
+            ends, ended_tasks = self._take_events(wait=tasks > 0)
+            tasks -= ended_tasks
+            size = 1 if inline else self._range_size()
+            ranges: list[list[Partition]] = []
+            while waiting and tasks + len(ranges) < ahead and not stopped():
+                ranges.append([waiting.popleft() for _ in range(min(size, len(waiting)))])
+            if ends or ranges:
+                self._record(ends, [partition.number for part in ranges for partition in part])
+            for part in ranges:
+                tasks += 1
+                executor.submit(work.run_range, part)
+
+    def _take_events(self, *, wait: bool) -> tuple[list[PartitionEnd], int]:
+        """All waiting results, at least one event if something runs; and the tasks that ended."""
+        ends: list[PartitionEnd] = []
+        tasks = 0
+        while True:
+            try:
+                event = self._events.get(block=wait)
+            except Empty:
+                return ends, tasks
+            wait = False
+            if isinstance(event, PartitionEnd):
+                ends.append(event)
+            elif isinstance(event, BaseException):
+                raise event
+            else:
+                tasks += event
+
+    def _record(self, ends: list[PartitionEnd], numbers: list[int]) -> None:
+        """Results, counters and the next hand-out in one transaction (S161)."""
+        counters = replace(self._counters)
+        for end in ends:
+            counters.count(end.outcome)
+        with self._running.step_transaction(self._id) as work:
+            step = self._running.step(self._id)
+            if ends:
+                record_results(work.transaction, step, ends)
+            if numbers:
+                hand_out(work.transaction, step, numbers, at=self._running.clock.now())
+            work.save(self._context.context, **counters.columns(), **self._context.pending_progress)
+        self._counters = counters
+        self._remember(ends)
+
+    def _remember(self, ends: list[PartitionEnd]) -> None:
+        """The first failure, for the step's own message; and how long partitions take."""
+        for end in ends:
+            if end.outcome is PartitionOutcome.FAILURE and self._first_failure is None:
+                self._first_failure = f"number {end.number}: {end.message}"
+        if ends:
+            seconds = sum((e.end_time - e.start_time).total_seconds() for e in ends) / len(ends)
+            self._mean_s = seconds if self._mean_s is None else (self._mean_s + seconds) / 2
+
+    def _range_size(self) -> int:
+        """How many partitions travel in one task: one, until they are known to be small."""
+        if self._mean_s is None:
+            return 1
+        return max(1, min(RANGE_MAX, int(RANGE_S / max(self._mean_s, 1e-6))))

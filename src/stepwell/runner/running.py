@@ -1,0 +1,257 @@
+"""An execution that this process owns and is running: its records in memory, and whose turn it is.
+
+Guarantees: every write of the owner goes through here, under one lock, because a version in memory
+must rise with its row (S23); a version rises only after the commit; once the fence is lost nothing
+more is written (S25).
+
+Order of locks, always: this lock, then the database's own (in-process lock, gate, BEGIN).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import Event, RLock
+from typing import Any
+
+from stepwell.clock import Clock
+from stepwell.database.transaction import Transaction
+from stepwell.errors import BatchError, StepUsageError
+from stepwell.execution.json import from_json, to_json
+from stepwell.execution.records import JobExecution, SkippedItem, StepExecution
+from stepwell.execution.status import BatchStatus
+from stepwell.repository.history import Because
+from stepwell.repository.repository import JobRepository
+from stepwell.repository.requests import open_stop_request
+from stepwell.repository.steps import find_step
+
+logger = logging.getLogger("stepwell.runner")
+
+SLOW_TRANSACTION_S = 0.1  # Everybody else's writers wait meanwhile (S90).
+
+
+class RunningExecution:
+    """The owner's side of one job execution.
+
+    Attributes:
+        job: The job execution's record, as committed last.
+        stop_flag: Set once a stop was applied; read after each item, chunk, partition and step.
+        ended: Set when nothing of this execution runs here any more.
+    """
+
+    def __init__(self, repository: JobRepository, job: JobExecution) -> None:
+        self.repository = repository
+        self.job = job
+        self.stop_flag = Event()
+        self.ended = Event()
+        self._steps: dict[int, StepExecution] = {}
+        self._lock = RLock()
+        self._in_transaction = False
+        self._saved_contexts: dict[int, str] = {}
+
+    @property
+    def execution_id(self) -> int:
+        """The id of the job execution."""
+        return self.job.execution_id
+
+    @property
+    def clock(self) -> Clock:
+        """The repository's clock."""
+        return self.repository.clock
+
+    def step(self, step_execution_id: int) -> StepExecution:
+        """The record of a running step, as committed last."""
+        return self._steps[step_execution_id]
+
+    # --- the job -----------------------------------------------------------------------------
+
+    def begin(self) -> bool:
+        """STARTING to STARTED; False when a stop request was there first, and nothing is to run."""
+        with self._lock:
+            self.job = self.repository.begin_execution(self.job)
+        return self.job.batch_status is BatchStatus.STARTED
+
+    def end(self, **changes: Any) -> JobExecution:
+        """Record the terminal status; see ``JobRepository.end_execution``."""
+        with self._lock:
+            self.job = self.repository.end_execution(self.job, context=None, **changes)
+            return self.job
+
+    def apply_stop(self, because: Because) -> None:
+        """STOPPING for the job and its running steps, then the flag; a second time does nothing."""
+        with self._lock:
+            if self.job.batch_status is not BatchStatus.STARTED:
+                return
+            running = [
+                step
+                for step in self._steps.values()
+                if step.batch_status is BatchStatus.STARTED and step.end_time is None
+            ]
+            self.job, stopping = self.repository.stop_execution(self.job, running, because)
+            for step in stopping:
+                self._steps[step.step_execution_id] = step
+            self.stop_flag.set()
+
+    def read_requests(self) -> None:
+        """Apply a stop that somebody has asked for; read at each step's boundary (S30)."""
+        with self.repository.database.read() as reader:
+            request = open_stop_request(reader, self.execution_id)
+        if request is not None:
+            self.apply_stop(request.because)
+
+    # --- steps -------------------------------------------------------------------------------
+
+    def start_step(self, step: StepExecution, context: str) -> StepExecution:
+        """Insert a step execution before any of its code runs (S22)."""
+        with self._lock:
+            self.job, started = self.repository.start_step(self.job, step, context)
+            self._steps[started.step_execution_id] = started
+            self._saved_contexts[started.step_execution_id] = context
+            return started
+
+    def end_step(
+        self,
+        step_execution_id: int,
+        *,
+        context: dict[str, Any],
+        also: Callable[[Transaction, StepExecution], None] | None = None,
+        **changes: Any,
+    ) -> StepExecution:
+        """The step's final transaction (S26); ``also`` runs inside it."""
+        with self._lock:
+            text = self.changed_context(step_execution_id, context)
+            self.job, ended = self.repository.end_step(
+                self.job,
+                self._steps[step_execution_id],
+                step_context=text,
+                job_context=None,
+                also=also,
+                **changes,
+            )
+            del self._steps[step_execution_id]
+            self._saved_contexts.pop(step_execution_id, None)
+            return ended
+
+    @contextmanager
+    def step_transaction(self, step_execution_id: int) -> Iterator[StepTransaction]:
+        """One write transaction of a step: the caller's statements, the step's row, COMMIT.
+
+        The caller must call ``save`` once before it leaves; what it saved becomes the record in
+        memory after the commit.
+
+        Raises:
+            StepUsageError: the thread is inside such a transaction already (S185).
+        """
+        with self._lock:
+            if self._in_transaction:
+                raise StepUsageError(
+                    "cannot open a transaction: this step is inside one already",
+                    hint="leave the first `with step.transaction()` before the next",
+                )
+            self._in_transaction = True
+            began = self.clock.monotonic()
+            try:
+                with self.repository.database.write() as transaction:
+                    work = StepTransaction(self, transaction, step_execution_id)
+                    yield work
+                self._committed(work)
+            finally:
+                self._in_transaction = False
+                self._warn_when_slow(step_execution_id, self.clock.monotonic() - began)
+        if work.stop_because is not None:
+            self.apply_stop(work.stop_because)
+
+    def _committed(self, work: StepTransaction) -> None:
+        if work.saved is not None:
+            self._steps[work.step_execution_id] = work.saved
+        if work.saved_context is not None:
+            self._saved_contexts[work.step_execution_id] = work.saved_context
+
+    def save_progress(
+        self, step_execution_id: int, context: dict[str, Any], **changes: Any
+    ) -> None:
+        """A transaction of its own for a step's progress or context."""
+        with self.step_transaction(step_execution_id) as work:
+            work.save(context, **changes)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a step transaction of this execution is open (in the thread that asks)."""
+        return self._in_transaction
+
+    def changed_context(self, step_execution_id: int, context: dict[str, Any]) -> str | None:
+        """The context's JSON when it differs from what is stored, else None."""
+        saved = self._saved_contexts[step_execution_id]
+        if not context and saved == "{}":  # The common case costs nothing.
+            return None
+        text = to_json(context, what="the step's context")
+        return None if text == saved else text
+
+    def storable_context(self, step_execution_id: int, context: dict[str, Any]) -> dict[str, Any]:
+        """``context``; when that is no JSON and so failed its step, as it was stored last (S28)."""
+        try:
+            self.changed_context(step_execution_id, context)
+        except BatchError:
+            stored = from_json(self._saved_contexts[step_execution_id])
+            return dict(stored) if isinstance(stored, dict) else {}
+        return context
+
+    def _warn_when_slow(self, step_execution_id: int, seconds: float) -> None:
+        if seconds > SLOW_TRANSACTION_S and step_execution_id in self._steps:
+            logger.info(
+                "the transaction of step %r (execution %s) took %.0f ms; other writers waited",
+                self._steps[step_execution_id].step_name,
+                self.execution_id,
+                seconds * 1000,
+            )
+
+    def refresh_step(self, step_execution_id: int) -> None:
+        """Read the version again, so that FAILED can be recorded under the same fence (S24)."""
+        with self._lock, self.repository.database.read() as reader:
+            found = find_step(reader, step_execution_id)
+            known = self._steps[step_execution_id]
+            if found is not None and found.fence == known.fence:
+                self._steps[step_execution_id] = replace(known, version=found.version)
+
+    def abandon_step(self, step_execution_id: int) -> None:
+        """Forget a step whose end could not be recorded: it is a stray now (S190)."""
+        self._steps.pop(step_execution_id, None)
+
+
+class StepTransaction:
+    """The open transaction of a step, and what will be its record once it has committed."""
+
+    def __init__(
+        self, running: RunningExecution, transaction: Transaction, step_execution_id: int
+    ) -> None:
+        self.transaction = transaction
+        self.step_execution_id = step_execution_id
+        self.saved: StepExecution | None = None
+        self.saved_context: str | None = None
+        self.stop_because: Because | None = None
+        self._running = running
+
+    def save(
+        self,
+        context: dict[str, Any],
+        *,
+        skips: Iterable[SkippedItem] = (),
+        **changes: Any,
+    ) -> StepExecution:
+        """Store counters, checkpoints, progress and context; read the requests (S30)."""
+        self.transaction.require_open()
+        running = self._running
+        text = running.changed_context(self.step_execution_id, context)
+        self.saved = running.repository.save_step(
+            self.transaction,
+            running.step(self.step_execution_id),
+            step_context=text,
+            skips=skips,
+            **changes,
+        )
+        self.saved_context = text
+        request = open_stop_request(self.transaction, running.execution_id)
+        self.stop_because = request.because if request else None
+        return self.saved

@@ -1,0 +1,84 @@
+"""The watcher: an owner's thread that reads requests while its executions work (S31, S38).
+
+A tasklet or a long chunk reaches no boundary for a while; the watcher sees the request within
+``POLL_S``, writes STOPPING and raises the flag. A caller in the same process wakes it at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from threading import Event, Thread
+
+from stepwell.errors import JobExecutionNotRunning, StepwellError
+from stepwell.repository.history import Because
+from stepwell.repository.repository import JobRepository
+from stepwell.repository.requests import all_open_requests
+from stepwell.runner.running import RunningExecution
+
+logger = logging.getLogger("stepwell.runner")
+
+POLL_S = 0.2
+
+
+class Watcher:
+    """Reads the requests of every execution that this process runs; one thread, when needed."""
+
+    def __init__(self, repository: JobRepository, running: Mapping[int, RunningExecution]) -> None:
+        self._repository = repository
+        self._running = running
+        self._wake = Event()
+        self._closed = False
+        self._shutdown_reason: str | None = None
+        self._thread: Thread | None = None
+
+    def watch(self) -> None:
+        """See that the thread runs, and that it looks; it ends with the process."""
+        if self._thread is None or not self._thread.is_alive():
+            self._closed = False
+            self._thread = Thread(target=self._watch, name="stepwell-watcher", daemon=True)
+            self._thread.start()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    def request_shutdown(self, reason: str) -> None:
+        """Ask everything that runs here to stop. Opens no transaction: a signal may call it."""
+        self._shutdown_reason = reason
+        self._wake.set()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def run_once(self) -> None:
+        """Write the shutdown's requests, then apply every open stop of an execution run here."""
+        running = dict(self._running)
+        reason, self._shutdown_reason = self._shutdown_reason, None
+        if reason is not None:
+            for execution_id in running:
+                try:
+                    self._repository.request_stop(execution_id, Because("runner", reason))
+                except JobExecutionNotRunning:
+                    continue  # It ended by itself meanwhile.
+        if running:
+            with self._repository.database.read() as reader:
+                requests = all_open_requests(reader)
+            for request in requests:
+                if request.kind == "stop" and request.execution_id in running:
+                    running[request.execution_id].apply_stop(request.because)
+
+    def _watch(self) -> None:
+        while not self._closed:
+            self._repository.clock.wait(self._wake, POLL_S if self._running else None)
+            self._wake.clear()
+            try:
+                self.run_once()
+            except StepwellError:
+                # The next round tries again; the work itself meets the same fault and reports it.
+                logger.warning("reading the requests failed", exc_info=True)
