@@ -1,0 +1,1 @@
+"""Stepwell against bare programs that do the same durable work by hand, in the same run."""
