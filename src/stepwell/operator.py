@@ -8,10 +8,12 @@ from threading import Lock, Thread
 from typing import Any
 
 from stepwell.clock import Clock
-from stepwell.errors import JobStartError, NoSuchJob, StepwellError
+from stepwell.errors import JobStartError, LostOwnership, NoSuchJob, StepwellError
 from stepwell.execution.parameters import JobParameter, job_key
 from stepwell.execution.records import JobExecution, JobInstance, StepExecution
-from stepwell.job.job import Job, check_job
+from stepwell.execution.result import Failure
+from stepwell.job.check import check_job
+from stepwell.job.job import Job
 from stepwell.job.parameters import ResolvedParameters, resolve_parameters, restore_parameters
 from stepwell.job.registry import JobRegistry
 from stepwell.repository import executions, instances
@@ -364,6 +366,11 @@ class JobOperator:
     ) -> JobExecution:
         try:
             runner = JobRunner(running, job, resolved.value)
-            return runner.run(is_restart=created.previous is not None)
+            return runner.run(previous=created.previous, context=created.context)
+        except LostOwnership:
+            raise  # Somebody else has settled it.
+        except BaseException as error:
+            self._watcher.add_stray(running.execution_id, Failure.of(error))
+            raise
         finally:
             self._running.pop(running.execution_id, None)

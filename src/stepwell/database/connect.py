@@ -14,7 +14,7 @@ from stepwell.clock import Clock
 from stepwell.database.dialect import DatabaseInfo, DatabaseOptions, Dialect, KeptConnection
 from stepwell.database.liveness import Liveness
 from stepwell.database.transaction import Connections, Reader, Transaction
-from stepwell.errors import CannotOpenDatabase, DatabaseError
+from stepwell.errors import CannotOpenDatabase, DatabaseBusy, DatabaseError
 
 T = TypeVar("T")
 
@@ -105,16 +105,22 @@ class Database:
 
     def close(self) -> None:
         """Close the idle connections. Transactions must have ended; closing twice is harmless."""
-        if self in _open_databases:
-            _open_databases.discard(self)
-            self._readers.drop_idle()
+        if self not in _open_databases:
+            return
+        self._readers.drop_idle()
+        try:
             # The last writer to close checkpoints, which only happens behind the gate (wal.py).
             self.dialect.enter(f"close database {self.location!r}")
+        except DatabaseBusy as error:
+            logger.warning("the connections stay open until the process ends: %s", error)
+            _never_close(self._writers.forget())
+        else:
             try:
                 self._writers.drop_idle()
             finally:
                 self.dialect.leave()
-            self.dialect.close()
+        _open_databases.discard(self)
+        self.dialect.close()
 
     def __enter__(self) -> Self:
         return self
@@ -169,23 +175,26 @@ def _sqlite_path(url: str, rest: str) -> str:
     return path
 
 
-# --- forked children
+# --- forked children, and what is never closed
 
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _never_close(connections: object) -> None:
+    """Python closes what it collects, at the latest at its end: hold a reference for ever."""
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connections))
 
 
 def _forget_after_fork() -> None:
     """A child uses no inherited connection and closes none: both would break the parent's.
 
-    Python closes what it collects, at the latest at its end; so each gets a reference that is
-    never given back. A child may use the database, on connections of its own; the parent must keep
-    it open as long, because SQLite counts the two as one process.
+    A child may use the database, on connections of its own; the parent must keep it open as long,
+    because SQLite counts the two as one process.
     """
-    import ctypes
-
     for database in _open_databases:
-        inherited = database.forget()
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
+        _never_close(database.forget())
 
 
 if hasattr(os, "register_at_fork"):

@@ -41,8 +41,13 @@ class KeptConnection:
         # The driver's own counter at the last commit, see wal.py.
         self.total_changes = 0
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether it is the parent process's, and this is a forked child."""
+        return isinstance(self.raw, _Inherited)
+
     def forget(self) -> object:
-        """In a forked child: refuse every use; answers what must never be closed there."""
+        """Refuse every use from now on; answers what must never be closed."""
         inherited = self.raw, self.cursor
         self.raw = self.cursor = _Inherited()
         return inherited

@@ -21,7 +21,7 @@ _SHARED_BY_NETWORK = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "coda", "ncpfs", "ceph", "glusterfs"),
     *("lustre", "gpfs", "beegfs", "orangefs", "ocfs2", "gfs2"),
 }
-_CARRIED_INTO_A_MACHINE = {"9p", "virtiofs", "vboxsf", "prl_fs", "vmhgfs", "drvfs"}
+_CARRIED_INTO_A_MACHINE = {"9p", "virtiofs", "vboxsf", "prl_fs", "vmhgfs", "drvfs", "fakeowner"}
 # A FUSE filesystem may be anything; these sit on a local disk and pass locks and memory on.
 _SAFE_FUSE = {"fuse.fuse-overlayfs", "fuse.ext2fs", "fuse.bindfs", "fuse.mergerfs"}
 

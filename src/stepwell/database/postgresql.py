@@ -10,9 +10,11 @@ process cannot hold rows for longer than it counts as alive.
 from __future__ import annotations
 
 import importlib
+import logging
+from contextlib import suppress
 from threading import Lock, get_ident
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import sqlalchemy
 from sqlalchemy.dialects.postgresql import psycopg as sqlalchemy_psycopg
@@ -56,6 +58,8 @@ SET tcp_keepalives_count = 3
 _IN_TRANSACTION = 2
 _IN_FAILED_TRANSACTION = 3
 _UNKNOWN = 4
+
+logger = logging.getLogger(__name__)
 
 _CORE = sqlalchemy_psycopg.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
 
@@ -233,18 +237,20 @@ class PostgresqlDialect(Dialect):
         with self._owners:
             if owner_id in self._owners_held:
                 self._owners_held.remove(owner_id)
-                self._ask_owners_session("pg_advisory_unlock", owner_id)
+                with suppress(ConnectionLost):  # Its locks have gone with it.
+                    self._ask_owners_session("pg_advisory_unlock", owner_id)
 
     def keeps_owner(self, owner_id: int) -> bool:
         """Ask the server; when the session was lost the lock is taken again in a new one."""
-        try:
-            with self._owners:
-                # A session may lock twice what it holds; it must then unlock twice.
-                if self._ask_owners_session("pg_try_advisory_lock", owner_id):
-                    self._ask_owners_session("pg_advisory_unlock", owner_id)
-                    return True
-        except ConnectionLost:
-            pass
+        with self._owners:
+            if owner_id not in self._owners_held:
+                return False
+            try:
+                # A session may lock again what it holds; it must then unlock as often.
+                self._ask_owners_session("pg_try_advisory_lock", owner_id)
+                return self._ask_owners_session("pg_advisory_unlock", owner_id)
+            except ConnectionLost:
+                logger.warning("the session that proves owner %d alive was lost", owner_id)
         return self.hold_owner(owner_id)
 
     def owner_is_dead(self, connection: KeptConnection, owner_id: int) -> bool:
@@ -259,7 +265,9 @@ class PostgresqlDialect(Dialect):
         return bool(cursor.fetchall()[0][0])
 
     def end_sessions(self, connection: KeptConnection, owner_id: int) -> int:
-        """By their application_name, which they all have since the owner was held."""
+        """By their application_name, which all have since the owner was held; never our own."""
+        if owner_id in self._owners_held:
+            return 0
         cursor = connection.cursor
         cursor.execute(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
@@ -347,8 +355,12 @@ def without_password(url: str) -> str:
     """The URL for messages."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
-    query = urlencode([pair for pair in parse_qsl(parts.query) if pair[0] != "password"])
-    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host, query=query))
+    options = [option for option in parse_qsl(parts.query) if option[0] != "password"]
+    question_mark = "?" if options else ""
+    return (
+        f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
+        f"{question_mark}{urlencode(options, safe='/')}"
+    )
 
 
 def _load_driver(location: str) -> Any:

@@ -14,13 +14,14 @@ from threading import Lock
 
 from stepwell.database.bytelock import is_locked, try_lock, unlock
 from stepwell.database.gate import WriterGate
-from stepwell.errors import DatabaseFull, DatabaseReadOnly
+from stepwell.errors import CannotOpenDatabase, DatabaseFull, DatabaseReadOnly
 
 
 class ProcessFile:
     """The lock files beside one database; only :class:`ProcessFiles` makes one."""
 
-    def __init__(self, database_path: str) -> None:
+    def __init__(self, database_path: str, driver: str) -> None:
+        self.driver = driver
         self._database_path = database_path
         self._gate_descriptor = _open_beside(database_path, "-gate")
         self._owners_descriptor: int | None = None
@@ -35,6 +36,10 @@ class ProcessFile:
                 self._owners_held.add(owner_id)
                 return True
             return False
+
+    def holds_owner(self, owner_id: int) -> bool:
+        """Whether this process holds the owner's byte."""
+        return owner_id in self._owners_held
 
     def release_owner(self, owner_id: int) -> None:
         """Give the owner's byte back; from now on it counts as dead."""
@@ -77,13 +82,26 @@ class ProcessFiles:
         self._files: dict[str, ProcessFile] = {}
         self._users: Counter[str] = Counter()
 
-    def share(self, database_path: str) -> ProcessFile:
-        """The one of this real path, with one more user."""
+    def share(self, database_path: str, driver: str) -> ProcessFile:
+        """The one of this real path, with one more user.
+
+        Raises:
+            CannotOpenDatabase: the process has it open with another copy of SQLite; the two would
+                drop each other's locks (sqlite.org/howtocorrupt.html).
+        """
         with self._lock:
             if database_path not in self._files:
-                self._files[database_path] = ProcessFile(database_path)
+                self._files[database_path] = ProcessFile(database_path, driver)
+            file = self._files[database_path]
+            if file.driver != driver:
+                raise CannotOpenDatabase(
+                    f"cannot open database {database_path!r} with {driver}:"
+                    f" this process has it open with {file.driver}",
+                    hint="use one value of sqlite_driver in one process",
+                    fields={"database": database_path, "driver": driver},
+                )
             self._users[database_path] += 1
-            return self._files[database_path]
+            return file
 
     def give_up(self, database_path: str) -> None:
         """One user less; with the last one the descriptors are closed."""

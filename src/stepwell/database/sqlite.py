@@ -87,7 +87,7 @@ class SqliteDialect(Dialect):
         raw = self._connect_raw("rwc" if options.create else "rw")
         try:
             is_wal = _pragma(raw, "journal_mode") == "wal"
-            self._file = PROCESS_FILES.share(self.path)
+            self._file = PROCESS_FILES.share(self.path, self._driver.__name__)
             self._gate = self._file.gate
             try:
                 if not is_wal:
@@ -284,7 +284,7 @@ class SqliteDialect(Dialect):
 
     def keeps_owner(self, owner_id: int) -> bool:
         """A process keeps its locks until it ends."""
-        return self._file.hold_owner(owner_id)
+        return self._file.holds_owner(owner_id)
 
     def owner_is_dead(self, connection: KeptConnection, owner_id: int) -> bool:
         """Whether the byte can be locked; it is unlocked again."""
@@ -323,10 +323,15 @@ class SqliteDialect(Dialect):
         """The gate and BEGIN IMMEDIATE are the lock."""
 
     def check_foreign_keys(self, connection: KeptConnection, what: str) -> None:
-        """They were off during the migration."""
-        broken = connection.cursor.execute("PRAGMA foreign_key_check").fetchall()
-        if broken:
-            table, row, parent = broken[0][:3]
+        """Of Stepwell's tables, for which they were off; the application's are its own."""
+        tables = connection.cursor.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'batch_*'"
+        ).fetchall()
+        for (table,) in tables:
+            broken = connection.cursor.execute(f"PRAGMA foreign_key_check({table})").fetchall()
+            if not broken:
+                continue
+            _, row, parent = broken[0][:3]
             raise ConstraintViolation(
                 f"cannot {what}: row {row} of table {table!r} names no row of {parent!r}"
                 f" ({len(broken)} such rows)",

@@ -521,7 +521,9 @@ FROM (
 def _after_create(statements: tuple[str, ...], dialect: str) -> None:
     for statement in statements:
         event.listen(
-            metadata, "after_create", DDL(statement.replace("%", "%%")).execute_if(dialect=dialect)
+            metadata,
+            "after_create",
+            DDL(statement.replace("%", "%%")).execute_if(dialect=dialect),  # type: ignore[no-untyped-call]
         )
 
 

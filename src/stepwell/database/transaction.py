@@ -98,7 +98,7 @@ class Connections:
             self.drop(self._idle.pop())
 
     def forget(self) -> list[object]:
-        """Start afresh in a forked child; answers what must never be closed there."""
+        """Start afresh without closing anything; answers what must never be closed."""
         inherited = [connection.forget() for connection in self._all]
         self._all, self._idle = set(), deque()
         return inherited
@@ -168,14 +168,20 @@ class Reader:
         trace: TracebackType | None,
     ) -> None:
         connection, self._connection, self._cursor = self._connection, None, None
-        self._end_guarded()
         if connection is not None:
-            try:
-                self._dialect.rollback(connection)
-            except self._dialect.driver_errors:
-                self._connections.drop(connection)
-            else:
-                self._connections.give_back(connection)
+            self._end_guarded()
+            self._roll_back(connection)
+
+    def _roll_back(self, connection: KeptConnection) -> None:
+        """Roll back and keep the connection; one that cannot even do that is closed."""
+        if connection.is_inherited:
+            return  # A forked child leaves the transaction to its parent.
+        try:
+            self._dialect.rollback(connection)
+        except self._dialect.driver_errors:
+            self._connections.drop(connection)
+        else:
+            self._connections.give_back(connection)
 
     def _end_guarded(self) -> None:
         if self._guarded is not None:
@@ -299,12 +305,6 @@ class Transaction(Reader):
             self._dialect.leave()
 
     def _roll_back(self, connection: KeptConnection) -> None:
-        """Roll back and keep the connection; one that cannot even do that is closed."""
+        super()._roll_back(connection)
         for undo in self._undo:
             undo()
-        try:
-            self._dialect.rollback(connection)
-        except self._dialect.driver_errors:
-            self._connections.drop(connection)
-        else:
-            self._connections.give_back(connection)

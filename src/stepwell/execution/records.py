@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from stepwell.execution.parameters import JobParameter
 from stepwell.execution.result import Failure, PartitionError
@@ -93,6 +94,8 @@ class StepExecution:
     progress_label: str | None
     progress_done: int | None
     progress_total: int | None
+    # The persistent user data that it ended with, where a decision is handed it (S59).
+    context: dict[str, Any] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,20 @@ class Partition:
     number: int
     name: str
     input: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionPosition:
+    """How far a partition's attempt has come: what its next attempt goes on from (S145, S156)."""
+
+    chunk_number: int = 0
+    reader_checkpoint: str | None = None
+    writer_checkpoint: str | None = None
+    metrics: Metrics = Metrics()
+
+    def without_metrics(self) -> PartitionPosition:
+        """The same place for a new attempt, whose counters begin at 0."""
+        return replace(self, metrics=Metrics())
 
 
 @dataclass(frozen=True)

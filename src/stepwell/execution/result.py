@@ -10,6 +10,7 @@ from stepwell.execution.status import PartitionOutcome
 
 ERRORS_MAX = 20  # Of one partition; beyond it only their number is kept.
 MESSAGE_CHARACTERS_MAX = 2_000
+EXIT_STATUS_CHARACTERS_MAX = 2_500  # Spring Batch's column has this width; tools expect it.
 TRACE_CHARACTERS_MAX = 8_000  # The end of a traceback is where the fault stands: keep that.
 
 
@@ -26,7 +27,7 @@ class Failure:
         """What ``exception`` says, with its causes in the trace."""
         kind = type(exception)
         name = kind.__qualname__
-        if kind.__module__ not in ("builtins", "stepwell.errors"):
+        if kind.__module__ != "builtins" and not kind.__module__.startswith("stepwell.errors"):
             name = f"{kind.__module__}.{name}"
         trace = "".join(traceback.format_exception(exception))
         return cls(

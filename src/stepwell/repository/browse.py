@@ -6,17 +6,33 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, text
+from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, text
 
 from stepwell.database.prepared import Prepared
-from stepwell.database.tables import batch_job_execution, batch_job_instance
+from stepwell.database.tables import (
+    batch_job_execution,
+    batch_job_instance,
+    batch_partition,
+    batch_partition_execution,
+)
 from stepwell.database.transaction import Reader
-from stepwell.execution.records import JobExecution
+from stepwell.execution.records import JobExecution, PartitionExecution
+from stepwell.execution.status import BatchStatus
 from stepwell.repository.executions import RUNNING_EXECUTIONS
-from stepwell.repository.rows import JOB_COLUMNS, job_execution
+from stepwell.repository.rows import (
+    JOB_COLUMNS,
+    PARTITION_COLUMNS,
+    job_execution,
+    partition_execution,
+)
+from stepwell.repository.steps import COUNT_SKIPS
+
+# "Lately" ends here too, so that a long history does not make a look longer.
+LOOK_BACK_EXECUTIONS = 10_000
 
 _e = batch_job_execution.c
 _i = batch_job_instance.c
+_p = batch_partition_execution.c
 
 TRACKING = Prepared(
     select(
@@ -30,6 +46,55 @@ LAST_STARTS = Prepared(
     select(_i.job_name, func.max(_e.job_execution_id))
     .select_from(batch_job_execution.join(batch_job_instance))
     .group_by(_i.job_name)
+)
+
+
+def _lately(*conditions: ColumnElement[bool]) -> Select[Any]:
+    newest = select(func.coalesce(func.max(_e.job_execution_id), 0)).scalar_subquery()
+    return (
+        select(*JOB_COLUMNS)
+        .select_from(batch_job_execution.join(batch_job_instance))
+        .where(
+            _e.job_execution_id > newest - LOOK_BACK_EXECUTIONS,
+            _e.create_time >= bindparam("since_"),
+            *conditions,
+        )
+        .order_by(_e.job_execution_id.desc())
+        .limit(bindparam("count_"))
+    )
+
+
+_later = batch_job_execution.alias("later")
+_IS_LAST_OF_INSTANCE = ~(
+    select(_later.c.job_execution_id)
+    .where(
+        _later.c.job_instance_id == _e.job_instance_id,
+        _later.c.job_execution_id > _e.job_execution_id,
+    )
+    .exists()
+)
+FAILED_LATELY = Prepared(
+    _lately(_e.status.in_([BatchStatus.FAILED, BatchStatus.STOPPED]), _IS_LAST_OF_INSTANCE)
+)
+COMPLETED_LATELY = Prepared(_lately(_e.status == BatchStatus.COMPLETED))
+COUNT_RESULTS = Prepared(
+    select(func.count()).where(_p.step_execution_id == bindparam("id_"), _p.result.is_not(None))
+)
+TROUBLED_PARTITIONS = Prepared(
+    select(*PARTITION_COLUMNS)
+    .select_from(
+        batch_partition_execution.join(
+            batch_partition,
+            (batch_partition.c.plan_id == _p.plan_id)
+            & (batch_partition.c.partition_number == _p.partition_number),
+        )
+    )
+    .where(
+        _p.step_execution_id == bindparam("id_"),
+        or_(_p.status == "FAILED", _p.result == "PARTIAL"),
+    )
+    .order_by(_p.partition_number)
+    .limit(bindparam("count_"))
 )
 
 
@@ -76,3 +141,38 @@ def last_execution_ids(reader: Reader) -> dict[str, int]:
 def tracking(reader: Reader, execution_id: int) -> tuple[Any, ...] | None:
     """The tracking view's row: id, job, status, result, completed, total, percent; or None."""
     return reader.fetch_one(TRACKING, {"id_": execution_id})
+
+
+def list_failed_lately(reader: Reader, *, since: datetime, count: int) -> list[JobExecution]:
+    """FAILED and STOPPED executions that nobody has restarted yet, newest first.
+
+    Among the last ``LOOK_BACK_EXECUTIONS`` only.
+    """
+    rows = reader.fetch_all(FAILED_LATELY, {"since_": since, "count_": count})
+    return [job_execution(row) for row in rows]
+
+
+def list_completed_lately(reader: Reader, *, since: datetime, count: int) -> list[JobExecution]:
+    """COMPLETED executions, newest first, among the last ``LOOK_BACK_EXECUTIONS``."""
+    rows = reader.fetch_all(COMPLETED_LATELY, {"since_": since, "count_": count})
+    return [job_execution(row) for row in rows]
+
+
+def count_results(reader: Reader, step_execution_id: int) -> int:
+    """How many partitions this step execution has recorded itself; kept results are not among."""
+    row = reader.fetch_one(COUNT_RESULTS, {"id_": step_execution_id})
+    return int(row[0]) if row else 0
+
+
+def count_skips(reader: Reader, execution_id: int) -> int:
+    """How many items an execution has left out."""
+    row = reader.fetch_one(COUNT_SKIPS, {"job_execution_id": execution_id})
+    return int(row[0]) if row else 0
+
+
+def list_troubled_partitions(
+    reader: Reader, step_execution_id: int, *, count: int
+) -> list[PartitionExecution]:
+    """The first ``count`` attempts of a step that failed or were partial, by number."""
+    rows = reader.fetch_all(TROUBLED_PARTITIONS, {"id_": step_execution_id, "count_": count})
+    return [partition_execution(row) for row in rows]

@@ -76,6 +76,11 @@ UPDATE_CONTEXT = Prepared(
 )
 GET_CONTEXT = Prepared(select(_c.serialized_context).where(_c.job_execution_id == bindparam("id_")))
 GET_EXECUTION = Prepared(_select().where(_e.job_execution_id == bindparam("id_")))
+# Whoever decides by the status of an execution that is not his own locks the row first, so that
+# nobody ends it in between; SQLite's writers are alone anyhow.
+LOCK_EXECUTION = Prepared(
+    select(_e.job_execution_id).where(_e.job_execution_id == bindparam("id_")).with_for_update()
+)
 LAST_OF_INSTANCE = Prepared(
     _select()
     .where(_e.job_instance_id == bindparam("instance_id_"))
@@ -177,6 +182,18 @@ def get_execution(reader: Reader, execution_id: int) -> JobExecution:
         parameters=list_parameters(reader, execution_id),
         stop_requested=stop_requested(reader, execution_id),
     )
+
+
+def lock_execution(transaction: Transaction, execution_id: int) -> JobExecution:
+    """The execution as it is and stays until the transaction ends.
+
+    In a transaction the row of a job execution is always locked before those of its steps.
+
+    Raises:
+        NoSuchJobExecution: no execution has this id.
+    """
+    transaction.fetch_one(LOCK_EXECUTION, {"id_": execution_id})
+    return get_execution(transaction, execution_id)
 
 
 def last_of_instance(reader: Reader, instance_id: int) -> JobExecution | None:

@@ -10,54 +10,29 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, func, insert, literal, select, text, update
+from sqlalchemy import bindparam, func, select, text, update
 
 from stepwell.database.prepared import Prepared
 from stepwell.database.tables import batch_partition, batch_partition_execution
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.errors import LostOwnership
 from stepwell.execution.json import to_json
-from stepwell.execution.records import Partition, PartitionExecution, StepExecution
+from stepwell.execution.records import (
+    Metrics,
+    PartitionExecution,
+    PartitionPosition,
+    StepExecution,
+)
 from stepwell.execution.result import MESSAGE_CHARACTERS_MAX, PartitionError, cut
 from stepwell.execution.status import PartitionOutcome
-from stepwell.repository.rows import PARTITION_COLUMNS, errors_to_json, partition_execution
+from stepwell.repository.rows import METRICS, PARTITION_COLUMNS, errors_to_json, partition_execution
+from stepwell.repository.versioned import report_zero_rows
 
 _b = batch_partition.c
 _p = batch_partition_execution.c
 
 _UNFINISHED = text("status IN ('STARTING', 'STARTED')")
 
-INSERT_PLAN = Prepared(
-    insert(batch_partition).values(
-        plan_id=bindparam("plan_id"),
-        partition_number=bindparam("partition_number"),
-        partition_name=bindparam("partition_name"),
-        partition_input=bindparam("partition_input"),
-    )
-)
-INSERT_ATTEMPT = Prepared(
-    insert(batch_partition_execution).values(
-        step_execution_id=bindparam("step_execution_id"),
-        partition_number=bindparam("partition_number"),
-        plan_id=bindparam("plan_id"),
-        status=text("'STARTING'"),
-        fence=bindparam("fence"),
-        context=bindparam("context"),
-    )
-)
-# A new plan's attempts are its partitions: no row travels through Python twice.
-INSERT_ALL_ATTEMPTS = Prepared(
-    insert(batch_partition_execution).from_select(
-        ["step_execution_id", "partition_number", "plan_id", "status", "fence"],
-        select(
-            bindparam("step_execution_id", type_=_p.step_execution_id.type),
-            _b.partition_number,
-            _b.plan_id,
-            literal("STARTING", literal_execute=True),
-            bindparam("fence", type_=_p.fence.type),
-        ).where(_b.plan_id == bindparam("plan_id")),
-    )
-)
 HAND_OUT = Prepared(
     update(batch_partition_execution)
     .where(
@@ -102,7 +77,7 @@ STOP_REST = Prepared(
     )
     .values(status=text("'STOPPED'"), end_time=bindparam("end_time"))
 )
-SAVE_CONTEXT = Prepared(
+SAVE_POSITION = Prepared(
     update(batch_partition_execution)
     .where(
         _p.step_execution_id == bindparam("id_"),
@@ -110,7 +85,18 @@ SAVE_CONTEXT = Prepared(
         _p.fence == bindparam("fence_"),
         _p.status == text("'STARTED'"),
     )
-    .values(context=bindparam("context"))
+    .values(
+        {
+            _p[name]: bindparam(name)
+            for name in (
+                "context",
+                "chunk_number",
+                "reader_checkpoint",
+                "writer_checkpoint",
+                *METRICS,
+            )
+        }
+    )
 )
 FAIL_UNFINISHED = Prepared(
     update(batch_partition_execution)
@@ -119,22 +105,6 @@ FAIL_UNFINISHED = Prepared(
         _UNFINISHED,
     )
     .values(status=text("'FAILED'"), end_time=bindparam("end_time"), fence=bindparam("new_fence_"))
-)
-LIST_PLAN = Prepared(
-    select(_b.plan_id, _b.partition_number, _b.partition_name, _b.partition_input)
-    .where(_b.plan_id == bindparam("plan_id"))
-    .order_by(_b.partition_number)
-)
-KEPT_RESULTS = Prepared(
-    select(_p.partition_number, _p.result).where(
-        _p.plan_id == bindparam("plan_id"),
-        text("result IN ('SUCCESS', 'PARTIAL')"),
-    )
-)
-KEPT_CONTEXTS = Prepared(
-    select(_p.partition_number, _p.context)
-    .where(_p.plan_id == bindparam("plan_id"), _p.context.is_not(None))
-    .order_by(_p.step_execution_id)
 )
 LIST_ATTEMPTS = Prepared(
     select(*PARTITION_COLUMNS)
@@ -172,6 +142,7 @@ class PartitionEnd(NamedTuple):
     counts: dict[str, int | float] | None = None
     errors: tuple[PartitionError, ...] = ()
     context: str | None = None
+    metrics: Metrics = Metrics()
 
 
 _STATUS = {
@@ -180,57 +151,6 @@ _STATUS = {
     PartitionOutcome.PARTIAL: "COMPLETED",
     PartitionOutcome.FAILURE: "FAILED",
 }
-
-
-def freeze_plan(
-    transaction: Transaction, step: StepExecution, partitions: Sequence[Partition]
-) -> None:
-    """Store a new plan and one attempt at each of its partitions, in bulk.
-
-    The caller updates the step's counters in the same transaction (S155, S187).
-    """
-    transaction.execute_many(
-        INSERT_PLAN,
-        (
-            {
-                "plan_id": partition.plan_id,
-                "partition_number": partition.number,
-                "partition_name": partition.name,
-                "partition_input": partition.input,
-            }
-            for partition in partitions
-        ),
-    )
-    transaction.execute(
-        INSERT_ALL_ATTEMPTS,
-        {
-            "step_execution_id": step.step_execution_id,
-            "fence": step.fence,
-            "plan_id": step.step_execution_id,
-        },
-    )
-
-
-def insert_attempts(
-    transaction: Transaction,
-    step: StepExecution,
-    partitions: Sequence[Partition],
-    contexts: dict[int, str],
-) -> None:
-    """Add new attempts at partitions of a kept plan, each with the context it had reached."""
-    transaction.execute_many(
-        INSERT_ATTEMPT,
-        [
-            {
-                "step_execution_id": step.step_execution_id,
-                "partition_number": partition.number,
-                "plan_id": partition.plan_id,
-                "fence": step.fence,
-                "context": contexts.get(partition.number),
-            }
-            for partition in partitions
-        ],
-    )
 
 
 def hand_out(
@@ -281,22 +201,30 @@ def record_results(
     _expect(transaction.execute_many(RECORD_RESULT, rows), len(rows), step)
 
 
-def save_partition_context(
-    transaction: Transaction, step: StepExecution, number: int, context: str
+def save_partition(
+    transaction: Transaction,
+    step: StepExecution,
+    number: int,
+    position: PartitionPosition,
+    context: str | None,
 ) -> None:
-    """Store a partition's context inside its own transaction, which proves the fence (S185).
+    """Store a partition's position and context inside its own transaction (S145, S185).
 
     Raises:
         LostOwnership: the attempt is not STARTED under this fence any more; the caller's
             transaction rolls back with everything in it.
     """
     updated = transaction.execute(
-        SAVE_CONTEXT,
+        SAVE_POSITION,
         {
             "id_": step.step_execution_id,
             "number_": number,
             "fence_": step.fence,
             "context": context,
+            "chunk_number": position.chunk_number,
+            "reader_checkpoint": position.reader_checkpoint,
+            "writer_checkpoint": position.writer_checkpoint,
+            **{name: getattr(position.metrics, name) for name in METRICS},
         },
     )
     _expect(updated, 1, step)
@@ -318,22 +246,6 @@ def fail_unfinished(
     )
 
 
-def list_plan(reader: Reader, plan_id: int) -> list[Partition]:
-    """The partitions of a frozen plan, by number."""
-    return [Partition(*row) for row in reader.fetch_all(LIST_PLAN, {"plan_id": plan_id})]
-
-
-def kept_results(reader: Reader, plan_id: int) -> dict[int, PartitionOutcome]:
-    """The partitions of a plan that need not run again: SUCCESS and PARTIAL (S156)."""
-    rows = reader.fetch_all(KEPT_RESULTS, {"plan_id": plan_id})
-    return {number: PartitionOutcome(result) for number, result in rows}
-
-
-def kept_contexts(reader: Reader, plan_id: int) -> dict[int, str]:
-    """The context that each partition of a plan had reached in its last attempt."""
-    return dict(reader.fetch_all(KEPT_CONTEXTS, {"plan_id": plan_id}))
-
-
 def list_partition_executions(
     reader: Reader, step_execution_id: int, *, after_number: int = -1, count: int = 1_000
 ) -> list[PartitionExecution]:
@@ -346,6 +258,7 @@ def list_partition_executions(
 
 def _expect(updated: int, expected: int, step: StepExecution) -> None:
     if updated != expected:
+        report_zero_rows(step.execution_id, step.batch_status, step.step_name)
         raise LostOwnership(
             f"cannot record partitions of step {step.step_name!r} (execution {step.execution_id}):"
             f" {expected - updated} of {expected} are no longer held under fence {step.fence}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import ColumnClause, bindparam, literal_column, text, update
+from sqlalchemy import ColumnClause, bindparam, literal_column, select, text, update
 
 from stepwell.database.liveness import Liveness
 from stepwell.database.prepared import Prepared
@@ -19,7 +19,7 @@ from stepwell.errors import JobExecutionIsRunning, OptimisticLockingFailure
 from stepwell.execution.records import JobExecution, StepExecution
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus, Result, check_transition
-from stepwell.repository.executions import get_execution, running_executions
+from stepwell.repository.executions import lock_execution, running_executions
 from stepwell.repository.history import Because, record_change
 from stepwell.repository.owners import find_owner
 from stepwell.repository.partitions import fail_unfinished
@@ -37,6 +37,12 @@ RECOVER_JOB = versioned_update(
 RECOVER_STEP = versioned_update(
     batch_step_execution, _s.step_execution_id, STEP_MUTABLE, fence=_RAISED
 )
+LOCK_STEPS = Prepared(
+    select(_s.step_execution_id)
+    .where(_s.job_execution_id == bindparam("id_"))
+    .order_by(_s.step_execution_id)
+    .with_for_update()
+)
 RAISE_ENDED_STEPS = Prepared(
     update(batch_step_execution)
     .where(_s.job_execution_id == bindparam("id_"), text("end_time IS NOT NULL"))
@@ -52,24 +58,28 @@ def recover_execution(
     liveness: Liveness,
     force: bool,
     at: datetime,
+    failure: Failure | None = None,
 ) -> JobExecution:
     """Settle one execution whose owner is dead; return it as it now is.
 
     One that has ended, or that waits for a worker, is returned unchanged (S34). ``force`` takes it
-    without proof; the late write of a living owner then raises LostOwnership (S189).
+    without proof; the late write of a living owner then raises LostOwnership (S189). ``failure`` is
+    what is recorded; by default that the owner died, or that it was taken by force.
 
     Raises:
         NoSuchJobExecution: no execution has this id.
         JobExecutionIsRunning: the owner is not proven dead; it is named.
     """
-    record = get_execution(transaction, execution_id)
+    record = lock_execution(transaction, execution_id)
     if not record.batch_status.is_running or record.owner_id is None:
         return record
     if not force and not liveness.is_dead(record.owner_id):
         raise _owner_lives(transaction, record)
-    failure = _failure(transaction, record, because, force=force)
+    failure = failure or _failure(transaction, record, because, force=force)
     because = Because(because.actor, because.reason or failure.message)
     at = max(at, record.last_updated)
+    # A chunk of a living owner locks its step's row alone; wait for it, then read what it left.
+    transaction.fetch_all(LOCK_STEPS, {"id_": execution_id})
     for step in list_steps(transaction, execution_id):
         if step.batch_status.is_running:
             _fail_step(transaction, step, failure, because, at=at)
@@ -126,6 +136,7 @@ def _fail_job(
         exit_status=record.exit_status or "FAILED",
         result=Result.FAILED,
         failure=failure,
+        current_step=None,  # It has ended in this same transaction (S51).
     )
     _one_row(transaction.execute(RECOVER_JOB, job_values(failed)), record.execution_id)
     record_change(transaction, failed, record.batch_status, because)

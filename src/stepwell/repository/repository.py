@@ -17,6 +17,7 @@ from stepwell.database.connect import Database
 from stepwell.database.transaction import Transaction
 from stepwell.errors import ConstraintViolation, JobExecutionIsRunning, JobExecutionNotRunning
 from stepwell.execution.records import JobExecution, SkippedItem, StepExecution
+from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus, check_transition
 from stepwell.repository import executions, owners, recovery, requests, steps
 from stepwell.repository.creation import CreatedExecution, NewExecution, create_execution
@@ -144,16 +145,14 @@ class JobRepository:
     # --- the life of a step execution --------------------------------------------------------
 
     def start_step(
-        self, job: JobExecution, step: StepExecution, context: str
+        self, job: JobExecution, step: StepExecution, context: str, *, current_step: str | None
     ) -> tuple[JobExecution, StepExecution]:
         """Insert the step at version 0, with the job's current step, before its code runs (S22)."""
 
         def fact(transaction: Transaction) -> tuple[JobExecution, StepExecution]:
             now = max(self.clock.now(), job.last_updated)
             check_transition("step", None, None, BatchStatus.STARTED)
-            changed_job = change_job_execution(
-                transaction, job, at=now, current_step=step.step_name
-            )
+            changed_job = change_job_execution(transaction, job, at=now, current_step=current_step)
             started = steps.insert_step(
                 transaction,
                 replace(step, create_time=now, start_time=now, last_updated=now),
@@ -172,6 +171,7 @@ class JobRepository:
         because: Because = RUNNER,
         step_context: str | None,
         job_context: str | None,
+        current_step: str | None,
         also: Callable[[Transaction, StepExecution], None] | None = None,
         **changes: Any,
     ) -> tuple[JobExecution, StepExecution]:
@@ -182,16 +182,16 @@ class JobRepository:
 
         def fact(transaction: Transaction) -> tuple[JobExecution, StepExecution]:
             now = max(self.clock.now(), step.last_updated)
-            ended = change_step_execution(
-                transaction, step, at=now, because=because, end_time=now, **changes
-            )
-            completed = ended.batch_status is BatchStatus.COMPLETED
+            completed = changes.get("batch_status") is BatchStatus.COMPLETED
             changed_job = change_job_execution(
                 transaction,
                 job,
                 at=now,
-                current_step=None,
-                last_step=ended.step_name if completed else job.last_step,
+                current_step=current_step,
+                last_step=step.step_name if completed else job.last_step,
+            )
+            ended = change_step_execution(
+                transaction, step, at=now, because=because, end_time=now, **changes
             )
             self.save_contexts(transaction, ended, step_context, job_context)
             if also is not None:
@@ -245,7 +245,7 @@ class JobRepository:
         """
 
         def fact(transaction: Transaction) -> JobExecution:
-            record = executions.get_execution(transaction, execution_id)
+            record = executions.lock_execution(transaction, execution_id)
             if not record.batch_status.is_running:
                 raise JobExecutionNotRunning(execution_id, record.batch_status)
             now = max(self.clock.now(), record.last_updated)
@@ -274,7 +274,7 @@ class JobRepository:
         """
 
         def fact(transaction: Transaction) -> JobExecution:
-            record = executions.get_execution(transaction, execution_id)
+            record = executions.lock_execution(transaction, execution_id)
             if record.batch_status is BatchStatus.ABANDONED:
                 return record
             if record.batch_status.is_running:
@@ -299,6 +299,7 @@ class JobRepository:
             NoSuchJobExecution: no execution has this id.
             JobExecutionIsRunning: the owner is not proven dead, and ``force`` is False.
         """
+        self._end_sessions(execution_id, force=force)
         return self.database.run(
             lambda t: recovery.recover_execution(
                 t,
@@ -307,6 +308,29 @@ class JobRepository:
                 liveness=self.database.liveness,
                 force=force,
                 at=self.clock.now(),
+            )
+        )
+
+    def _end_sessions(self, execution_id: int, *, force: bool) -> None:
+        """A frozen owner may hold rows at a server; nobody would get past them (S34)."""
+        with self.database.read() as reader:
+            record = executions.find_execution(reader, execution_id)
+        if record is None or record.owner_id is None or not record.batch_status.is_running:
+            return
+        if force or self.database.liveness.is_dead(record.owner_id):
+            self.database.liveness.end_sessions(record.owner_id)
+
+    def settle_stray(self, execution_id: int, failure: Failure) -> JobExecution:
+        """FAILED for an execution that this process owns and no longer runs (S190)."""
+        return self.database.run(
+            lambda t: recovery.recover_execution(
+                t,
+                execution_id,
+                Because("runner", failure.message),
+                liveness=self.database.liveness,
+                force=True,
+                at=self.clock.now(),
+                failure=failure,
             )
         )
 

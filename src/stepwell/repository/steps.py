@@ -153,20 +153,22 @@ def find_step(reader: Reader, step_execution_id: int) -> StepExecution | None:
     return None if row is None else step_execution(row)
 
 
-def last_steps_of_instance(reader: Reader, instance_id: int) -> dict[str, StepExecution]:
-    """The most recent execution of each step in an instance, whichever attempt it is in (S65)."""
+def steps_of_instance(reader: Reader, instance_id: int) -> list[StepExecution]:
+    """Every step execution of an instance, oldest first, whichever attempt it is in (S49, S65)."""
     rows = reader.fetch_all(STEPS_OF_INSTANCE, {"instance_id_": instance_id})
-    return {record.step_name: record for record in map(step_execution, rows)}
+    return [step_execution(row) for row in rows]
 
 
-def insert_skips(transaction: Transaction, skips: Iterable[SkippedItem]) -> None:
+def insert_skips(
+    transaction: Transaction, skips: Iterable[SkippedItem], *, partition: int | None = None
+) -> None:
     """Record skipped items; they commit with their chunk (S117)."""
     transaction.execute_many(
         INSERT_SKIP,
         [
             {
                 "step_execution_id": skip.step_execution_id,
-                "partition_number": None,
+                "partition_number": partition,
                 "phase": skip.phase,
                 "position": skip.position,
                 "item": skip.item,

@@ -7,31 +7,39 @@ from collections.abc import Callable
 from typing import Any
 
 from stepwell.items import IterableReader
+from stepwell.job.artifact import Scope, make_artifact
 from stepwell.job.function import positional_count, with_arguments
 from stepwell.job.step import ChunkStep
+from stepwell.runner.loop import OwnLoop
 
 
-def make_reader(step: ChunkStep[Any, Any]) -> Any:
+def make_reader(step: ChunkStep[Any, Any], scope: Scope) -> Any:
     """An ItemReader of its own for this execution; a plain iterable, say a file, is wrapped."""
-    if hasattr(step.reader, "read") and hasattr(step.reader, "checkpoint"):
-        return copy.copy(step.reader)
-    return IterableReader(step.reader)
+    reader = make_artifact(step.reader, scope)
+    if reader is not step.reader:
+        return reader
+    if hasattr(reader, "read") and hasattr(reader, "checkpoint"):
+        return copy.copy(reader)
+    return IterableReader(reader)
 
 
-def make_writer(step: ChunkStep[Any, Any]) -> Any:
+def make_writer(step: ChunkStep[Any, Any], scope: Scope) -> Any:
     """An ItemWriter of its own for this execution; a plain function is wrapped."""
-    if hasattr(step.writer, "write"):
-        return copy.copy(step.writer)
-    return FunctionWriter(step.writer)
+    writer = make_artifact(step.writer, scope)
+    if not hasattr(writer, "write"):
+        return FunctionWriter(writer)
+    return copy.copy(writer) if writer is step.writer else writer
 
 
-def make_processor(step: ChunkStep[Any, Any]) -> Callable[[Any], Any] | None:
+def make_processor(
+    step: ChunkStep[Any, Any], scope: Scope, loop: OwnLoop
+) -> Callable[[Any], Any] | None:
     """One function from item to result; None when there is nothing to do."""
     if step.processor is None:
         return None
-    if isinstance(step.processor, (list, tuple)):
-        return chain([_as_function(part) for part in step.processor])
-    return _as_function(step.processor)
+    parts = step.processor if isinstance(step.processor, (list, tuple)) else [step.processor]
+    functions = [loop.synchronous(_as_function(make_artifact(part, scope))) for part in parts]
+    return functions[0] if len(functions) == 1 else chain(functions)
 
 
 def _as_function(processor: Any) -> Callable[[Any], Any]:

@@ -8,6 +8,7 @@ reader and writer stand where the last commit left them (S122).
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,15 +16,18 @@ from stepwell.errors import TransactionEnded
 from stepwell.execution.json import from_json, to_json
 from stepwell.execution.records import Metrics, SkippedItem
 from stepwell.execution.status import STEP_COMPLETED, STEP_STOPPED, StepEnd
+from stepwell.job.artifact import Scope, make_artifact
 from stepwell.job.step import ChunkStep
 from stepwell.runner.artifacts import make_processor, make_reader, make_writer, open_at
+from stepwell.runner.books import Books
+from stepwell.runner.callbacks import Checkpointing, listened_process, listened_read
 from stepwell.runner.context import StepContext
 from stepwell.runner.counters import Counters, skipped_item
-from stepwell.runner.faults import Choice, FaultPolicy
+from stepwell.runner.faults import CheckpointTimeout, Choice, FaultPolicy
+from stepwell.runner.listeners import ListenerFailed, Listeners, unwrapped
 from stepwell.runner.running import RunningExecution
 
 logger = logging.getLogger("stepwell.runner")
-
 
 SKIPPED = object()  # Stands for the result of an item that is left out.
 
@@ -31,8 +35,9 @@ SKIPPED = object()  # Stands for the result of an item that is left out.
 class Rewind(Exception):
     """Roll the chunk back, reopen at the last commit, go through it item by item (S122)."""
 
-    def __init__(self, wait_s: float) -> None:
+    def __init__(self, error: Exception, wait_s: float) -> None:
         super().__init__()
+        self.error = error
         self.wait_s = wait_s
 
 
@@ -42,22 +47,38 @@ class Chunk:
 
     items: list[Any] = field(default_factory=list)
     attempts: int = 0
+    read: int = 0
     finished: bool = False
+    timeout_at: float | None = None
 
 
 class ChunkRunner:
-    """Runs one execution of a chunk step, from its last committed position to its end."""
+    """Runs one execution of a chunk step, from its last committed position to its end.
+
+    ``collect`` is called behind each commit of a chunk that read something (S150).
+    """
 
     def __init__(
-        self, running: RunningExecution, step: ChunkStep[Any, Any], context: StepContext
+        self,
+        running: RunningExecution,
+        step: ChunkStep[Any, Any],
+        context: StepContext,
+        books: Books,
+        listeners: Listeners,
+        scope: Scope,
+        collect: Callable[[], None] | None = None,
     ) -> None:
         self._running = running
         self._definition = step
         self._context = context
-        self._id = context.step_execution_id
-        self._reader = make_reader(step)
-        self._writer = make_writer(step)
-        self._process = make_processor(step)
+        self._books = books
+        self._listeners = listeners
+        self._collect = collect
+        self._reader = make_reader(step, scope)
+        self._writer = make_writer(step, scope)
+        self._process = listened_process(make_processor(step, scope, context.loop), listeners)
+        algorithm = make_artifact(step.checkpoint, scope)
+        self._checkpointing = None if algorithm is None else Checkpointing(algorithm)
         self._faults = FaultPolicy(step.skip, step.retry)
         self._counters = Counters()
         self._skips: list[SkippedItem] = []
@@ -74,47 +95,73 @@ class ChunkRunner:
             end = self._chunks(opened)
             self._close(opened)
             return end
-        except BaseException:
+        except BaseException as error:
             # Also after KeyboardInterrupt: files must not stay open behind a dead step.
             self._close_quietly(opened)
+            if self._in_chunk:
+                self._counters.roll_back()
+                self._tell_error(error)
             raise
 
-    def failed_metrics(self) -> Metrics:
-        """The counters that the final transaction of a failed step stores (S133)."""
-        if self._in_chunk:
-            self._counters.roll_back()
+    @property
+    def metrics(self) -> Metrics:
+        """The counters as they stand: of the last commit, and the rollbacks since (S133)."""
         return self._counters.metrics()
+
+    def _tell_error(self, error: BaseException) -> None:
+        """``on_error``, behind the rollback and the closes (S170); it cannot hide the error."""
+        if isinstance(error, Exception):
+            try:
+                self._listeners.after("on_error", unwrapped(error))
+            except ListenerFailed:
+                logger.exception("an on_error listener of %r failed", self._definition.name)
 
     def _chunks(self, opened: list[Any]) -> StepEnd:
         while not self._running.stop_flag.is_set():
             chunk = Chunk()
             self._in_chunk = True
             try:
+                self._begin(chunk)
                 self._read_and_process(chunk)
-                self._write(chunk.items)
+                self._write(chunk)
             except Rewind as rewind:
                 self._rewind(opened, rewind, chunk.attempts)
                 continue
+            self._after_commit(chunk)
             if chunk.finished:
                 return STEP_COMPLETED
         return STEP_STOPPED
+
+    def _begin(self, chunk: Chunk) -> None:
+        if self._checkpointing is not None and not self._window:
+            timeout_s = self._checkpointing.begin()
+            if timeout_s > 0:
+                chunk.timeout_at = self._running.clock.monotonic() + timeout_s
+        self._listeners.before("before_chunk")
+
+    def _after_commit(self, chunk: Chunk) -> None:
+        """What follows a commit: a fault in it fails the step, what is committed stays (S105)."""
+        if self._checkpointing is not None and not self._window:
+            self._checkpointing.end()
+        if self._collect is not None and chunk.read:
+            self._collect()
 
     # --- reading and processing: no transaction is open --------------------------------------
 
     def _read_and_process(self, chunk: Chunk) -> None:
         """Fill the chunk until its checkpoint condition holds, the data ends or a stop is asked."""
-        read, process, keep = self._reader.read, self._process, chunk.items.append
+        read, process, keep = self._read, self._process, chunk.items.append
         stopped, clock, counters = (
             self._running.stop_flag.is_set,
             self._running.clock,
             self._counters,
         )
         in_window = self._window > 0
+        checkpointing = None if in_window else self._checkpointing
         size = 1 if in_window else self._definition.chunk_size
-        limit_s = self._definition.time_limit_s
-        deadline = clock.monotonic() + limit_s if limit_s and not in_window else None
-        count = 0
-        while count < size:
+        limit_s = None if in_window or checkpointing else self._definition.time_limit_s
+        deadline = clock.monotonic() + limit_s if limit_s else None
+        while chunk.read < size or checkpointing is not None:
             chunk.attempts += 1
             try:
                 item = read()
@@ -126,7 +173,7 @@ class ChunkRunner:
                 chunk.attempts -= 1
                 chunk.finished = True
                 break
-            count += 1
+            chunk.read += 1
             counters.read += 1
             if process is not None:
                 try:
@@ -139,19 +186,23 @@ class ChunkRunner:
                     keep(item)
             else:
                 keep(item)
-            if stopped() or (deadline is not None and clock.monotonic() >= deadline):
+            if (
+                stopped()
+                or (deadline is not None and clock.monotonic() >= deadline)
+                or (checkpointing is not None and checkpointing.is_ready())
+            ):
                 break
 
     def _read_skipped(self, error: Exception) -> bool:
         """True: the faulty record is left out. False: read again. Otherwise it raises."""
-        if self._choose(error) is Choice.RETRY:
+        if self._choose("read", error) is Choice.RETRY:
             return False
         self._skip("read", error, None)
         return True
 
     def _process_failed(self, process: Any, item: Any, error: Exception) -> Any:
         """The result of a retry in place, or SKIPPED; otherwise it raises."""
-        while self._choose(error) is Choice.RETRY:
+        while self._choose("process", error, item) is Choice.RETRY:
             try:
                 return process(item)
             except Exception as again:
@@ -159,80 +210,93 @@ class ChunkRunner:
         self._skip("process", error, item)
         return SKIPPED
 
-    def _choose(self, error: Exception) -> Choice:
-        """Answer SKIP, or RETRY for a repetition in place; raise for everything else."""
+    def _choose(self, phase: str, error: Exception, *subject: Any) -> Choice:
+        """Answer SKIP, or RETRY for a repetition in place; raise for everything else (S115)."""
+        if isinstance(error, ListenerFailed):
+            raise error
         self._context.exception = error
         choice = self._faults.choose(error, in_window=self._window > 0)
         if choice is Choice.FAIL:
             raise error
         if choice is Choice.RETRY:
+            self._listeners.after(f"on_retry_{phase}_exception", *subject, error)
             wait_s = self._faults.count_retry()
-            logger.info("retry %s: %s", self._faults.retry_count, error)
+            logger.info("retry %s of a %s: %s", self._faults.retry_count, phase, error)
             if not self._faults.keeps_chunk(error):
-                raise Rewind(wait_s) from error
+                raise Rewind(error, wait_s) from error
             self._wait(wait_s)
         return choice
 
     # --- writing: one transaction ------------------------------------------------------------
 
-    def _write(self, items: list[Any]) -> None:
+    def _write(self, chunk: Chunk) -> None:
         """Commit the chunk; a skipped write goes on in a new transaction without it (S118)."""
+        items = chunk.items
         while True:
             filterable = [False]
             try:
-                self._commit(items, filterable)
-                return
+                self._commit(chunk, items, filterable)
             except Exception as error:
                 self._counters.forget_write()
-                if not filterable[0]:
+                if not filterable[0] or isinstance(error, ListenerFailed):
                     raise
+                # Nothing is open any more: the callbacks hear of it behind the rollback (S118).
+                self._listeners.after("on_write_error", items, error)
                 if self._skips_in_place(error, items):
-                    self._skip("write", error, items[0] if len(items) == 1 else items)
+                    self._skip("write", error, items)
                     items = []
+            else:
+                return
 
     def _skips_in_place(self, error: Exception, items: list[Any]) -> bool:
         """True: drop the list. False: write it again. Otherwise Rewind, or the error (S130)."""
         self._context.exception = error
         choice = self._faults.choose(error, in_window=self._window > 0)
-        if choice is Choice.SKIP and items:
-            if len(items) > 1 and self._definition.write_skip == "item":
-                raise Rewind(0.0) from error
-            return True
-        if choice is Choice.SKIP:
+        if choice is not Choice.SKIP:
+            return self._choose("write", error, items) is Choice.SKIP
+        if not items:
             raise error  # Nothing is left that could be skipped.
-        return self._choose(error) is Choice.SKIP
+        if len(items) > 1 and self._definition.write_skip == "item":
+            raise Rewind(error, 0.0) from error
+        return True
 
-    def _commit(self, items: list[Any], filterable: list[bool]) -> None:
+    def _commit(self, chunk: Chunk, items: list[Any], filterable: list[bool]) -> None:
         """The chunk's transaction; ``filterable[0]`` says whether filters apply (S111)."""
-        counters, context = self._counters, self._context
-        number = self._running.step(self._id).chunk_number
+        counters, context, listeners = self._counters, self._context, self._listeners
+        number = self._books.position.chunk_number
         number = number if self._mini_chunk else number + 1
-        if self._window:
-            context.chunk_label = f"/{number}.{self._mini_chunk + 1}"
-        else:
-            context.chunk_label = f"/{number}"
-        with self._running.step_transaction(self._id) as work:
-            if items:
-                filterable[0] = True
-                with context.lend(work.transaction.connection):
+        place = f".{self._mini_chunk + 1}" if self._window else ""
+        context.chunk_label = f"/{number}{place}"
+        with self._books.transaction() as work:
+            with context.lend(work.transaction.connection):
+                if items:
+                    listeners.before("before_write", items)
+                    filterable[0] = True
                     report = self._writer.write(items, context)
-                if not work.transaction.is_open():
-                    raise _ended(self._definition.name)
-                counters.count_write(items, report)
-                filterable[0] = False
-            reader_checkpoint = _checkpoint(self._reader, "the reader's checkpoint")
-            writer_checkpoint = _checkpoint(self._writer, "the writer's checkpoint")
+                    if not work.transaction.is_open():
+                        raise _ended(self._definition.name)
+                    filterable[0] = False
+                    counters.count_write(items, report)
+                    listeners.after("after_write", items)
+                listeners.after("after_chunk")
             work.save(
                 context.context,
                 metrics=counters.metrics(commits=1),
                 chunk_number=number,
-                reader_checkpoint=reader_checkpoint,
-                writer_checkpoint=writer_checkpoint,
+                reader_checkpoint=_checkpoint(self._reader, "the reader's checkpoint"),
+                writer_checkpoint=_checkpoint(self._writer, "the writer's checkpoint"),
                 skips=self._skips,
                 **context.pending_progress,
             )
             filterable[0] = True  # What comes now is the commit itself (S120).
+            if chunk.timeout_at is not None:
+                self._refuse_late(chunk.timeout_at)
         self._committed()
+
+    def _refuse_late(self, timeout_at: float) -> None:
+        """Beyond its timeout the commit is not attempted and counts as failed (S103)."""
+        if self._running.clock.monotonic() > timeout_at:
+            raise CheckpointTimeout(self._definition.name)
 
     def _committed(self) -> None:
         self._in_chunk = False
@@ -245,12 +309,15 @@ class ChunkRunner:
 
     # --- skip, rewind, open, close -----------------------------------------------------------
 
-    def _skip(self, phase: str, error: Exception, item: Any) -> None:
+    def _skip(self, phase: str, error: Exception, subject: Any) -> None:
+        told = () if phase == "read" else (subject,)
+        self._listeners.after(f"on_skip_{phase}_item", *told, error)
         self._faults.skip_count += 1
         self._counters.count_skip(phase)
+        item = subject[0] if phase == "write" and len(subject) == 1 else subject
         self._skips.append(
             skipped_item(
-                self._running.step(self._id),
+                self._books.step,
                 phase,
                 item,
                 error,
@@ -267,6 +334,7 @@ class ChunkRunner:
         self._faults.skip_count = self._counters.committed_skip_count
         self._skips = []
         self._close(opened)
+        self._listeners.after("on_error", rewind.error)
         self._wait(rewind.wait_s)
         self._open(opened)
         if not self._window:
@@ -278,11 +346,13 @@ class ChunkRunner:
             self._running.clock.wait(self._running.stop_flag, seconds)
 
     def _open(self, opened: list[Any]) -> None:
-        record = self._running.step(self._id)
-        open_at(self._reader, from_json(record.reader_checkpoint), self._context)
+        position = self._books.position
+        open_at(self._reader, from_json(position.reader_checkpoint), self._context)
         opened.append(self._reader)
-        open_at(self._writer, from_json(record.writer_checkpoint), self._context)
+        open_at(self._writer, from_json(position.writer_checkpoint), self._context)
         opened.append(self._writer)
+        # A reader may set its read by open.
+        self._read = listened_read(self._reader.read, self._listeners)
 
     def _close(self, opened: list[Any]) -> None:
         """Writer first; each is closed once, although one of them may raise (S100)."""

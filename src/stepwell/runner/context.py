@@ -1,7 +1,8 @@
-"""StepContext: what a step's code receives as ``step``."""
+"""JobContext and StepContext: what the code of a job and of its steps receives (section 8)."""
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,21 +14,83 @@ from stepwell.errors import LostOwnership, StepUsageError
 from stepwell.execution.json import to_json
 from stepwell.execution.records import Metrics, StepExecution
 from stepwell.execution.result import ERRORS_MAX, Failure, PartitionError
-from stepwell.repository.partitions import save_partition_context
+from stepwell.execution.status import BatchStatus
+from stepwell.runner.books import PartitionBooks
+from stepwell.runner.loop import OwnLoop
 from stepwell.runner.running import RunningExecution
 
 PROGRESS_INTERVAL_S = 1.0  # A commit of its own for progress, at most this often (S185).
+
+
+class JobContext:
+    """The job that is running, seen from its own code.
+
+    A flow of a split and a partition have one of their own: what is set there never reaches the
+    job (S18).
+
+    Attributes:
+        parameters: The job's parameters.
+        properties: The job's properties, as text (S76).
+        exit_status: The last writer wins (S15); None becomes the name of the batch status (S17).
+        transient: Anything; lives as long as this execution, is never stored (S70).
+        context: A dict of JSON values that belongs to the instance: saved with every checkpoint and
+            with the terminal status, restored on a restart (S71, S72).
+    """
+
+    def __init__(
+        self,
+        running: RunningExecution,
+        parameters: Any,
+        properties: Mapping[str, str],
+        context: dict[str, Any],
+    ) -> None:
+        self.parameters = parameters
+        self.properties = properties
+        self.exit_status: str | None = None
+        self.transient: Any = None
+        self.context = context
+        self.batch_status: BatchStatus | None = None
+        self._running = running
+
+    def for_branch(self) -> JobContext:
+        """A context for a partition or a flow of a split: same job, own data (S55, S71)."""
+        return JobContext(
+            self._running,
+            self.parameters,
+            self.properties,
+            copy.deepcopy(self.context) if self.context else {},
+        )
+
+    @property
+    def job_name(self) -> str:
+        """The name of the job."""
+        return self._running.job.job_name
+
+    @property
+    def instance_id(self) -> int:
+        """The id of the job instance."""
+        return self._running.job.instance_id
+
+    @property
+    def execution_id(self) -> int:
+        """The id of the job execution."""
+        return self._running.execution_id
 
 
 class StepContext:
     """The step that is running, seen from its own code.
 
     Attributes:
+        job: The JobContext.
         parameters: The job's parameters: the typed model, or a dict of text without one.
+        properties: The step's properties, as text (S76).
+        batch_status: What is about to be committed, from ``after_step`` on (S36).
+        exception: The last exception of any artifact of the step, the original (S73).
         context: A dict of JSON values that is saved with every commit and restored on a restart
             (S71, S72).
         transient: Anything; never stored (S70).
         pending_progress: For the engine: what ``progress`` said and the next commit stores.
+        loop: For the engine: runs coroutine functions on the thread that owns this context.
         chunk_label: For the engine: the chunk's part of the idempotency key.
         exit_status: Set it to give the step an exit status of its own (S19).
         partition: The number of the partition, or None outside of one.
@@ -39,14 +102,19 @@ class StepContext:
         self,
         running: RunningExecution,
         step: StepExecution,
-        parameters: Any,
+        job: JobContext,
         context: dict[str, Any],
+        properties: Mapping[str, str],
     ) -> None:
-        self.parameters = parameters
+        self.job = job
+        self.parameters = job.parameters
+        self.properties = properties
+        self.batch_status: BatchStatus = step.batch_status
         self.context = context
         self.transient: Any = None
         self.exit_status: str | None = None
         self.exception: BaseException | None = None
+        self.loop = OwnLoop()
         self.errors: list[PartitionError] = []
         self.error_count = 0
         self._running = running
@@ -206,13 +274,18 @@ class PartitionContext(StepContext):
         self,
         running: RunningExecution,
         step: StepExecution,
-        parameters: Any,
+        job: JobContext,
         context: dict[str, Any],
-        number: int,
+        properties: Mapping[str, str],
+        books: PartitionBooks,
     ) -> None:
-        self.partition = number
+        self.partition = books.number
+        self._books = books
+        # For the engine: the partition's chunk runner and its own collector, when it has them.
+        self.runner: Any = None
+        self.collector: Any = None
         self.started_at: datetime = running.clock.now()
-        super().__init__(running, step, parameters, context)
+        super().__init__(running, step, job, context, properties)
 
     @contextmanager
     def transaction(self) -> Iterator[GuardedConnection]:
@@ -227,14 +300,15 @@ class PartitionContext(StepContext):
                 "cannot open a transaction: this partition is inside one already",
                 hint="leave the first `with step.transaction()` before the next",
             )
-        assert self.partition is not None
-        with self._running.repository.database.write() as transaction:
-            with self.lend(transaction.connection):
-                yield transaction.connection
-            transaction.require_open()
-            save_partition_context(
-                transaction, self._step, self.partition, self.context_json() or "{}"
-            )
+        with self._books.transaction() as work:
+            with self.lend(work.transaction.connection):
+                yield work.transaction.connection
+            work.save(self.context)
+
+    @property
+    def metrics(self) -> Metrics:
+        """The partition's own metrics, as committed last (S74)."""
+        return self._books.position.metrics
 
     def progress(self, done: int, total: int | None = None, label: str | None = None) -> None:
         """A partition's progress is its result: the step counts those."""

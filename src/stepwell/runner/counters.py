@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from datetime import datetime
 from typing import Any
 
@@ -84,6 +85,16 @@ class Counters:
         self.write_skip = committed.write_skip_count
         self._pending_write = (0, 0)
         self.rollbacks += 1
+
+
+def add_metrics(one: Metrics, other: Metrics) -> Metrics:
+    """The sums, metric by metric (S134)."""
+    if other == _NONE:
+        return one  # A function partition counts nothing, and there may be many.
+    return Metrics(*(a + b for a, b in zip(astuple(one), astuple(other), strict=True)))
+
+
+_NONE = Metrics()
 
 
 def skipped_item(

@@ -18,6 +18,13 @@ from stepwell.job.policy import Retry, Skip
 NEVER = (LostOwnership, OptimisticLockingFailure, ValueNotJson, ContextTooLarge)
 
 
+class CheckpointTimeout(Exception):
+    """A chunk did not reach its commit within its checkpoint timeout (S103)."""
+
+    def __init__(self, step_name: str) -> None:
+        super().__init__(f"a chunk of step {step_name!r} did not reach its commit in time")
+
+
 class Choice(Enum):
     """The answer for one exception."""
 

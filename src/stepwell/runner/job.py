@@ -1,19 +1,25 @@
-"""A job execution from STARTING to its recorded end (S40 to S53 for a list of steps)."""
+"""A job execution from STARTING to its recorded end."""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from stepwell.errors import LostOwnership, StepwellError
+from stepwell.errors import LostOwnership
 from stepwell.execution.records import JobExecution, StepExecution
-from stepwell.execution.result import Failure
-from stepwell.execution.status import BatchStatus, Result, derive_job_result
+from stepwell.execution.result import EXIT_STATUS_CHARACTERS_MAX, Failure
+from stepwell.execution.status import BatchStatus, derive_job_result
+from stepwell.job.artifact import Scope
 from stepwell.job.job import Job
-from stepwell.repository.steps import last_steps_of_instance
+from stepwell.job.listener import JOB_CALLBACKS
+from stepwell.repository.steps import steps_of_instance
+from stepwell.runner.context import JobContext
+from stepwell.runner.flow import Ending, Sequencer
+from stepwell.runner.listeners import ListenerFailed, Listeners, unwrapped
 from stepwell.runner.running import RunningExecution
-from stepwell.runner.step import StepFailed, StepRunner
+from stepwell.runner.step import StepFailed
 
 logger = logging.getLogger("stepwell.runner")
 
@@ -26,93 +32,101 @@ class JobRunner:
         self._job = job
         self._parameters = parameters
 
-    def run(self, *, is_restart: bool) -> JobExecution:
-        """Run the steps that are not complete; return the execution as it was recorded.
+    def run(self, *, previous: JobExecution | None, context: str) -> JobExecution:
+        """Run what is not complete; return the execution as it was recorded.
 
-        ``is_restart`` tells whether the instance has earlier executions to go on from.
+        ``previous`` is the instance's last execution that this one goes on from, ``context`` the
+        JobContext's data that it left.
 
         Raises:
             LostOwnership: another process has recovered the execution; nothing was written since.
             StepwellError: the end could not be recorded; the row is settled by recovery (S190).
         """
         try:
-            return self._run(is_restart=is_restart)
+            self._running.restore_job_data(context)
+            return self._run(previous)
+        except LostOwnership:
+            logger.warning(
+                "execution %s was taken over by another process; this one writes no more",
+                self._running.execution_id,
+            )
+            raise
         finally:
             self._running.ended.set()
 
-    def _run(self, *, is_restart: bool) -> JobExecution:
+    def _run(self, previous: JobExecution | None) -> JobExecution:
         running = self._running
         if not running.begin():
             return running.job
         logger.info("execution %s of job %r started", running.execution_id, self._job.name)
+        job = JobContext(running, self._parameters, self._job.properties, running.job_data)
+        steps = self._steps_of_instance() if previous is not None else []
+        latest = {step.step_name: step for step in steps}
+        sequencer = Sequencer(running, latest, Counter(step.step_name for step in steps))
+        # The position is used once: only the execution just before counts (S64).
+        first = previous.restart_position if previous is not None else None
+        ending = self._work(job, sequencer, first)
+        return self._end(job, sequencer, ending)
+
+    def _work(self, job: JobContext, sequencer: Sequencer, first: str | None) -> Ending:
+        """Listeners around the elements; whatever raises ends the job FAILED (S166, S168)."""
+        listeners: Listeners | None = None
         try:
-            results = self._steps(self._previous_steps() if is_restart else {})
-        except LostOwnership:
-            logger.error(
-                "execution %s was taken over by another process; this one stops writing",
-                running.execution_id,
+            listeners = Listeners(self._job.listeners, Scope(job), JOB_CALLBACKS)
+            listeners.before("before_job", job)
+            ending = sequencer.walk(
+                self._job.steps, job, implied=self._job.implied_next, first=first
             )
+        except LostOwnership:
             raise
-        except StepFailed as failed:
-            ended = self._failed(failed.error)
-            if not isinstance(failed.error, Exception):
-                raise failed.error from None  # KeyboardInterrupt or SystemExit goes its way.
-            return ended
-        except StepwellError as error:
-            return self._failed(error)
-        return self._succeeded(results)
+        except BaseException as error:
+            failed = error.error if isinstance(error, StepFailed) else unwrapped(error)
+            ending = Ending(terminates=BatchStatus.FAILED, error=failed)
+        job.exit_status = ending.exit_status_of_job or job.exit_status
+        job.batch_status = self._status(ending)
+        try:
+            if listeners is not None:
+                listeners.after("after_job", job)
+        except ListenerFailed as failed_listener:
+            if ending.error is None:
+                ending = Ending(terminates=BatchStatus.FAILED, error=failed_listener.error)
+            else:
+                logger.exception("an after_job listener of %r failed", self._job.name)
+        return ending
 
-    def _previous_steps(self) -> dict[str, StepExecution]:
+    def _steps_of_instance(self) -> list[StepExecution]:
         with self._running.repository.database.read() as reader:
-            return last_steps_of_instance(reader, self._running.job.instance_id)
+            return steps_of_instance(reader, self._running.job.instance_id)
 
-    def _steps(self, previous: dict[str, StepExecution]) -> list[Result | None]:
-        """The results of the steps that ran or were complete before (S21, S65)."""
-        runner = StepRunner(self._running, self._parameters, previous)
-        results: list[Result | None] = []
-        for step in self._job.steps:
-            self._running.read_requests()
-            if self._running.stop_flag.is_set():
-                break  # No step starts once the job is STOPPING (S42).
-            before = previous.get(step.name)
-            if (
-                before is not None
-                and before.batch_status is BatchStatus.COMPLETED
-                and not step.allow_start_if_complete
-            ):
-                logger.info(
-                    "step %r is complete since execution %s", step.name, before.execution_id
-                )
-                results.append(before.result)
-                continue
-            results.append(runner.run(step).result)
-        return results
+    def _status(self, ending: Ending) -> BatchStatus:
+        """What will be committed; STOPPED when a stop was applied, although all was done (S12)."""
+        status = ending.terminates or BatchStatus.COMPLETED
+        if status is BatchStatus.COMPLETED and self._running.stop_flag.is_set():
+            return BatchStatus.STOPPED
+        return status
 
-    def _succeeded(self, results: list[Result | None]) -> JobExecution:
-        """COMPLETED; STOPPED when a stop was applied, although the last step was done (S12)."""
-        stopped = self._running.stop_flag.is_set()
-        status = BatchStatus.STOPPED if stopped else BatchStatus.COMPLETED
+    def _end(self, job: JobContext, sequencer: Sequencer, ending: Ending) -> JobExecution:
+        """The terminal status, once; the original exception stays in the caller's hands (S73)."""
+        status, error = self._status(ending), ending.error
+        failure = Failure.of(error) if error is not None else None
         ended = self._running.end(
             batch_status=status,
-            result=derive_job_result(status, results),
-            exit_status=str(status),
+            result=derive_job_result(status, sequencer.results),
+            exit_status=(job.exit_status or str(status))[:EXIT_STATUS_CHARACTERS_MAX],
+            failure=failure,
+            restart_position=ending.restart,
         )
-        logger.info("execution %s of job %r is %s", ended.execution_id, self._job.name, status)
-        return ended
-
-    def _failed(self, error: BaseException) -> JobExecution:
-        failure = Failure.of(error)
+        name = self._job.name
+        if failure is None:
+            logger.info("execution %s of job %r is %s", ended.execution_id, name, status)
+            return ended
         logger.error(
             "execution %s of job %r failed: %s: %s",
-            self._running.execution_id,
-            self._job.name,
+            ended.execution_id,
+            name,
             failure.type,
             failure.message,
         )
-        ended = self._running.end(
-            batch_status=BatchStatus.FAILED,
-            result=Result.FAILED,
-            exit_status="FAILED",
-            failure=failure,
-        )
+        if error is not None and not isinstance(error, Exception):
+            raise error  # KeyboardInterrupt or SystemExit goes its way, behind the record.
         return replace(ended, exception=error)

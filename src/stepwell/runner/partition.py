@@ -19,30 +19,31 @@ from threading import Event
 from typing import Any
 
 from stepwell.database.transaction import Transaction
-from stepwell.errors import PartitionsFailed
-from stepwell.execution.records import Partition, StepExecution
+from stepwell.errors import LostOwnership, PartitionsFailed
+from stepwell.execution.records import Metrics, Partition, StepExecution
 from stepwell.execution.status import (
     BatchStatus,
     PartitionOutcome,
     StepEnd,
     derive_partitioned_step,
 )
+from stepwell.job.artifact import Scope
 from stepwell.job.step import PartitionedStep
-from stepwell.repository.partitions import (
-    PartitionEnd,
+from stepwell.repository.partitions import PartitionEnd, hand_out, record_results, stop_rest
+from stepwell.repository.plans import (
+    Reached,
     freeze_plan,
-    hand_out,
     insert_attempts,
-    kept_contexts,
     kept_results,
     list_plan,
-    record_results,
-    stop_rest,
+    reached,
 )
 from stepwell.runner.context import StepContext
-from stepwell.runner.plan import make_plan
+from stepwell.runner.counters import add_metrics
+from stepwell.runner.plan import Planned, make_plan
 from stepwell.runner.running import RunningExecution
-from stepwell.runner.share import PartitionWork
+from stepwell.runner.share import Fault, PartitionWork, Payload, Told
+from stepwell.runner.whole import Whole
 
 logger = logging.getLogger("stepwell.runner")
 
@@ -94,42 +95,48 @@ class PartitionRunner:
         running: RunningExecution,
         step: PartitionedStep,
         context: StepContext,
+        scope: Scope,
         previous: StepExecution | None,
     ) -> None:
         self._running = running
         self._definition = step
         self._context = context
+        self._scope = scope
         self._id = context.step_execution_id
         self._previous = previous
+        self._whole = Whole(step, scope)
         self._counters = Counters(0)
-        self._events: SimpleQueue[PartitionEnd | BaseException | int] = SimpleQueue()
+        self._metrics = Metrics()
+        self._events: SimpleQueue[Told] = SimpleQueue()
         self._halt = Event()  # No partition begins any more: the step cannot record results.
+        self._fault: BaseException | None = None  # Of a collector or analyzer (S140).
         self._mean_s: float | None = None
         self._first_failure: str | None = None
 
     def run(self) -> StepEnd:
-        """Run every partition of the plan that has no kept result."""
-        partitions, contexts = self._freeze()
-        work = PartitionWork(
-            self._running, self._context, self._definition, contexts, self._events, self._halt
-        )
+        """Run every partition of the plan that has no kept result.
+
+        Raises:
+            PartitionsFailed: more failed than the step tolerates (S162).
+        """
         try:
-            with self._executor(len(partitions)) as (executor, workers):
-                self._work(executor, workers, work, deque(partitions))
-        except BaseException:
-            self._halt.set()
+            self._whole.begin()
+            self._run()
+            end = self._derive()
+            if end.batch_status is BatchStatus.COMPLETED:
+                self._whole.complete()
+                return end
+        except LostOwnership:
             raise
-        counters = self._counters
-        end = derive_partitioned_step(
-            total=counters.total,
-            completed=counters.completed,
-            failed=counters.failed,
-            partial=counters.partial,
-            tolerated_failures=self._definition.tolerated_failures,
-        )
+        except BaseException:
+            self._whole.roll_back_quietly()
+            raise
+        self._whole.roll_back()
         if end.batch_status is BatchStatus.FAILED:
             first = f", the first was {self._first_failure}" if self._first_failure else ""
-            raise PartitionsFailed(self._definition.name, counters.failed, counters.total, first)
+            raise PartitionsFailed(
+                self._definition.name, self._counters.failed, self._counters.total, first
+            )
         return end
 
     def finish(self, transaction: Transaction, step: StepExecution) -> None:
@@ -137,46 +144,83 @@ class PartitionRunner:
         if self._counters.completed < self._counters.total:
             stop_rest(transaction, step, at=self._running.clock.now())
 
+    def _run(self) -> None:
+        partitions, kept, workers = self._freeze()
+        work = PartitionWork(
+            self._running, self._context, self._definition, kept, self._events, self._halt
+        )
+        with self._executor(workers, len(partitions)) as (executor, size):
+            self._work(executor, size, work, deque(partitions))
+        if self._fault is not None:
+            raise self._fault
+
+    def _derive(self) -> StepEnd:
+        counters = self._counters
+        return derive_partitioned_step(
+            total=counters.total,
+            completed=counters.completed,
+            failed=counters.failed,
+            partial=counters.partial,
+            tolerated_failures=self._definition.tolerated_failures,
+        )
+
     # --- the plan ----------------------------------------------------------------------------
 
-    def _freeze(self) -> tuple[list[Partition], dict[int, str]]:
-        """The partitions to run, and their contexts: a new plan, or a kept one's rest (S156)."""
+    def _freeze(self) -> tuple[list[Partition], dict[int, Reached], int]:
+        """The partitions to run, where each had come to, and how many run at a time (S156)."""
         plan_id = self._running.step(self._id).plan_id
-        if plan_id is None:
-            return self._freeze_new(), {}
-        with self._running.repository.database.read() as reader:
-            plan = list_plan(reader, plan_id)
-            kept = kept_results(reader, plan_id)
-            contexts = kept_contexts(reader, plan_id)
-        rest = [partition for partition in plan if partition.number not in kept]
-        self._counters = Counters(len(plan))
-        for outcome in kept.values():
-            self._counters.count(outcome)
-        with self._running.step_transaction(self._id) as work:
-            step = self._running.step(self._id)
-            insert_attempts(work.transaction, step, rest, contexts)
-            work.save(self._context.context, **self._counters.columns())
-        return rest, contexts
+        definition = self._definition
+        if plan_id is None or definition.partition_override:
+            planned = make_plan(definition, self._scope, plan_id=self._id)
+        elif definition.replan_on_restart:
+            planned = make_plan(definition, self._scope, plan_id=plan_id)
+        else:
+            planned = Planned([], definition.workers)
+        if plan_id is not None and not (definition.partition_override or planned.override):
+            return self._keep(plan_id, planned)
+        if plan_id is not None:
+            self._whole.discard()  # An override throws everything away (S157).
+        return self._freeze_new(planned), {}, planned.workers
 
-    def _freeze_new(self) -> list[Partition]:
-        # Before the transaction: the function that makes the plan may take its time.
-        plan = make_plan(self._definition, self._context.parameters, plan_id=self._id)
+    def _freeze_new(self, planned: Planned) -> list[Partition]:
+        plan = planned.partitions
+        if plan and plan[0].plan_id != self._id:  # Asked for beside a kept plan, then overridden.
+            plan = [replace(partition, plan_id=self._id) for partition in plan]
         self._counters = Counters(len(plan))
         with self._running.step_transaction(self._id) as work:
             freeze_plan(work.transaction, self._running.step(self._id), plan)
             work.save(self._context.context, plan_id=self._id, **self._counters.columns())
         return plan
 
+    def _keep(
+        self, plan_id: int, planned: Planned
+    ) -> tuple[list[Partition], dict[int, Reached], int]:
+        with self._running.repository.database.read() as reader:
+            plan = list_plan(reader, plan_id)
+            kept = kept_results(reader, plan_id)
+            positions = reached(reader, plan_id)
+        rest = [partition for partition in plan if partition.number not in kept]
+        self._counters = Counters(len(plan))
+        for outcome in kept.values():
+            self._counters.count(outcome)
+        with self._running.step_transaction(self._id) as work:
+            step = self._running.step(self._id)
+            insert_attempts(work.transaction, step, rest, positions)
+            work.save(self._context.context, **self._counters.columns())
+        return planned.inputs_for(rest, len(plan)), positions, planned.workers
+
     # --- the work ----------------------------------------------------------------------------
 
     @contextmanager
-    def _executor(self, partition_count: int) -> Iterator[tuple[Executor, int]]:
+    def _executor(self, wanted: int, partition_count: int) -> Iterator[tuple[Executor, int]]:
         """The executor and how many partitions run at a time (S142)."""
-        wanted = self._definition.workers or partition_count
         executor = self._definition.executor
+        wanted = wanted or partition_count
         if executor == "inline":
             yield InlineExecutor(), 1
-        elif executor == "threads":
+        elif isinstance(executor, Executor):
+            yield executor, max(1, wanted)
+        else:
             workers = max(1, min(wanted, partition_count, THREADS_MAX))
             with ThreadPoolExecutor(workers, f"stepwell-{self._definition.name}") as pool:
                 try:
@@ -184,8 +228,6 @@ class PartitionRunner:
                 except BaseException:
                     self._halt.set()  # Before the pool waits for its threads.
                     raise
-        elif isinstance(executor, Executor):
-            yield executor, max(1, wanted)
 
     def _work(
         self, executor: Executor, workers: int, work: PartitionWork, waiting: deque[Partition]
@@ -193,52 +235,78 @@ class PartitionRunner:
         """Hand out, record, until nothing waits and nothing runs."""
         inline = isinstance(executor, InlineExecutor)
         ahead = 1 if inline else 2 * workers  # A worker that is done finds its next task waiting.
-        stopped = self._running.stop_flag.is_set
         tasks = 0
-        while tasks or (waiting and not stopped()):
-            ends, ended_tasks = self._take_events(wait=tasks > 0)
+        while tasks or (waiting and self._hands_out()):
+            told, ended_tasks = self._take_events(wait=tasks > 0)
             tasks -= ended_tasks
             size = 1 if inline else self._range_size()
             ranges: list[list[Partition]] = []
-            while waiting and tasks + len(ranges) < ahead and not stopped():
+            while waiting and tasks + len(ranges) < ahead and self._hands_out():
                 ranges.append([waiting.popleft() for _ in range(min(size, len(waiting)))])
+            ends = [one for one in told if isinstance(one, PartitionEnd)]
             if ends or ranges:
                 self._record(ends, [partition.number for part in ranges for partition in part])
+            self._analyze(told)
             for part in ranges:
                 tasks += 1
                 executor.submit(work.run_range, part)
 
-    def _take_events(self, *, wait: bool) -> tuple[list[PartitionEnd], int]:
-        """All waiting results, at least one event if something runs; and the tasks that ended."""
-        ends: list[PartitionEnd] = []
+    def _hands_out(self) -> bool:
+        return self._fault is None and not self._running.stop_flag.is_set()
+
+    def _take_events(self, *, wait: bool) -> tuple[list[PartitionEnd | Payload | Fault], int]:
+        """All waiting events, at least one if something runs; and the tasks that ended."""
+        told: list[PartitionEnd | Payload | Fault] = []
         tasks = 0
         while True:
             try:
                 event = self._events.get(block=wait)
             except Empty:
-                return ends, tasks
+                return told, tasks
             wait = False
-            if isinstance(event, PartitionEnd):
-                ends.append(event)
+            if isinstance(event, int):
+                tasks += event
             elif isinstance(event, BaseException):
+                self._halt.set()
                 raise event
             else:
-                tasks += event
+                told.append(event)
 
     def _record(self, ends: list[PartitionEnd], numbers: list[int]) -> None:
         """Results, counters and the next hand-out in one transaction (S161)."""
         counters = replace(self._counters)
+        metrics = self._metrics
         for end in ends:
             counters.count(end.outcome)
+            metrics = add_metrics(metrics, end.metrics)  # S134
         with self._running.step_transaction(self._id) as work:
             step = self._running.step(self._id)
             if ends:
                 record_results(work.transaction, step, ends)
             if numbers:
                 hand_out(work.transaction, step, numbers, at=self._running.clock.now())
-            work.save(self._context.context, **counters.columns(), **self._context.pending_progress)
-        self._counters = counters
+            work.save(
+                self._context.context,
+                metrics=metrics,
+                **counters.columns(),
+                **self._context.pending_progress,
+            )
+        self._counters, self._metrics = counters, metrics
         self._remember(ends)
+
+    def _analyze(self, told: list[PartitionEnd | Payload | Fault]) -> None:
+        """Payloads and ends in the order of their arrival, behind their commit (S151, S153)."""
+        for one in told:
+            if self._fault is not None:
+                return
+            if isinstance(one, Fault):
+                self._fault = one.error
+                continue
+            try:
+                self._whole.analyze(one)
+            except Exception as error:
+                # What runs may finish and is recorded; then the step fails (S140).
+                self._fault = error
 
     def _remember(self, ends: list[PartitionEnd]) -> None:
         """The first failure, for the step's own message; and how long partitions take."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -10,22 +12,55 @@ from pydantic_core import PydanticSerializationError, to_json
 from stepwell.errors import ContextTooLarge, ValueNotJson
 from stepwell.execution.json import INPUT_BYTES_MAX
 from stepwell.execution.records import Partition
+from stepwell.job.artifact import Scope, make_artifact
 from stepwell.job.function import with_arguments
+from stepwell.job.partition import PartitionPlan
 from stepwell.job.step import PartitionedStep
+
+logger = logging.getLogger("stepwell.runner")
 
 NAME_CHARACTERS_MAX = 200
 
 
-def make_plan(step: PartitionedStep, parameters: Any, *, plan_id: int) -> list[Partition]:
+@dataclass(frozen=True)
+class Planned:
+    """What the step's plan or mapper asks for now; ``workers`` 0 means all at once (S142)."""
+
+    partitions: list[Partition]
+    workers: int
+    override: bool = False
+
+    def inputs_for(self, rest: list[Partition], total: int) -> list[Partition]:
+        """The kept partitions ``rest``, with this plan's inputs where it was made anew (S156)."""
+        if not self.partitions:
+            return rest
+        if len(self.partitions) != total:
+            logger.warning(
+                "the plan has %d partitions now, the frozen one has %d: the frozen number counts",
+                len(self.partitions),
+                total,
+            )
+        fresh = {partition.number: partition.input for partition in self.partitions}
+        return [replace(p, input=fresh.get(p.number, p.input)) for p in rest]
+
+
+def make_plan(step: PartitionedStep, scope: Scope, *, plan_id: int) -> Planned:
     """Ask the step for its partitions, number them from 0 and encode their inputs.
 
     Raises:
         ValueNotJson: an input is nothing that JSON can carry; it is named.
         ContextTooLarge: an input is over ``INPUT_BYTES_MAX`` bytes.
     """
-    made = step.partitions
-    if callable(made):
-        made = with_arguments(made, 1)(parameters)
+    made: Any = make_artifact(step.partitions, scope)
+    if callable(getattr(made, "map_partitions", None)):
+        made = made.map_partitions()
+    elif callable(made):
+        made = with_arguments(made, 1)(scope.job.parameters)
+    if isinstance(made, PartitionPlan):
+        inputs = [dict(p) for p in made.properties][: made.partitions]
+        inputs += [{} for _ in range(made.partitions - len(inputs))]
+        partitions = [_partition(step, plan_id, n, None, p) for n, p in enumerate(inputs)]
+        return Planned(partitions, made.threads, made.override)
     if isinstance(made, (str, bytes)) or not isinstance(made, Iterable):
         raise TypeError(
             f"partitions of step {step.name!r} must be a list or a mapping, got {made!r}"
@@ -35,9 +70,13 @@ def make_plan(step: PartitionedStep, parameters: Any, *, plan_id: int) -> list[P
         named = ((str(name), value) for name, value in made.items())
     else:
         named = ((None, value) for value in made)
-    return [
-        _partition(step, plan_id, number, name, value) for number, (name, value) in enumerate(named)
-    ]
+    return Planned(
+        [
+            _partition(step, plan_id, number, name, value)
+            for number, (name, value) in enumerate(named)
+        ],
+        step.workers,
+    )
 
 
 def _partition(

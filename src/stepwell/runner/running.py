@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from threading import Event, RLock
 from typing import Any
@@ -50,6 +50,10 @@ class RunningExecution:
         self._lock = RLock()
         self._in_transaction = False
         self._saved_contexts: dict[int, str] = {}
+        # The JobContext's persistent data, saved whenever it has changed (S72).
+        self.job_data: dict[str, Any] = {}
+        self._saved_job_data = "{}"
+        self._stoppable: list[Callable[[], None]] = []
 
     @property
     def execution_id(self) -> int:
@@ -76,8 +80,23 @@ class RunningExecution:
     def end(self, **changes: Any) -> JobExecution:
         """Record the terminal status; see ``JobRepository.end_execution``."""
         with self._lock:
-            self.job = self.repository.end_execution(self.job, context=None, **changes)
+            self.job = self.repository.end_execution(
+                self.job, context=self.changed_job_data(), **changes
+            )
             return self.job
+
+    def restore_job_data(self, stored: str) -> None:
+        """Take over what the instance's last execution had kept."""
+        data = from_json(stored)
+        self.job_data = dict(data) if isinstance(data, dict) else {}
+        self._saved_job_data = stored
+
+    def changed_job_data(self) -> str | None:
+        """The JobContext's JSON when it differs from what is stored, else None."""
+        if not self.job_data and self._saved_job_data == "{}":
+            return None
+        text = to_json(self.job_data, what="the job's context")
+        return None if text == self._saved_job_data else text
 
     def apply_stop(self, because: Because) -> None:
         """STOPPING for the job and its running steps, then the flag; a second time does nothing."""
@@ -94,6 +113,29 @@ class RunningExecution:
                 self._steps[step.step_execution_id] = step
             self.stop_flag.set()
 
+    @contextmanager
+    def stoppable(self, artifact: Any) -> Iterator[None]:
+        """While this is open, a stop calls ``artifact.stop()`` on the watcher's thread (S136)."""
+        stop = getattr(artifact, "stop", None)
+        if not callable(stop):
+            yield
+            return
+        self._stoppable.append(stop)
+        try:
+            yield
+        finally:
+            with suppress(ValueError):  # It has been called already.
+                self._stoppable.remove(stop)
+
+    def call_stops(self) -> None:
+        """Tell each artifact at work once that it is to stop (S136, S146)."""
+        while self._stoppable:
+            stop = self._stoppable.pop()
+            try:
+                stop()
+            except Exception:
+                logger.exception("stop() of an artifact of execution %s failed", self.execution_id)
+
     def read_requests(self) -> None:
         """Apply a stop that somebody has asked for; read at each step's boundary (S30)."""
         with self.repository.database.read() as reader:
@@ -103,10 +145,17 @@ class RunningExecution:
 
     # --- steps -------------------------------------------------------------------------------
 
+    def pass_step(self, step_name: str) -> None:
+        """A step that an earlier execution has completed; the next write stores it."""
+        with self._lock:
+            self.job = replace(self.job, last_step=step_name)
+
     def start_step(self, step: StepExecution, context: str) -> StepExecution:
         """Insert a step execution before any of its code runs (S22)."""
         with self._lock:
-            self.job, started = self.repository.start_step(self.job, step, context)
+            self.job, started = self.repository.start_step(
+                self.job, step, context, current_step=self._current_step(also=step.step_name)
+            )
             self._steps[started.step_execution_id] = started
             self._saved_contexts[started.step_execution_id] = context
             return started
@@ -122,17 +171,25 @@ class RunningExecution:
         """The step's final transaction (S26); ``also`` runs inside it."""
         with self._lock:
             text = self.changed_context(step_execution_id, context)
+            job_text = self.changed_job_data()
             self.job, ended = self.repository.end_step(
                 self.job,
                 self._steps[step_execution_id],
                 step_context=text,
-                job_context=None,
+                job_context=job_text,
+                current_step=self._current_step(without=step_execution_id),
                 also=also,
                 **changes,
             )
             del self._steps[step_execution_id]
+            self._saved_job_data = job_text or self._saved_job_data
             self._saved_contexts.pop(step_execution_id, None)
             return ended
+
+    def _current_step(self, *, also: str | None = None, without: int | None = None) -> str | None:
+        """The steps at work; several in a split (S51)."""
+        names = [step.step_name for i, step in self._steps.items() if i != without]
+        return ",".join([*names, also] if also else names) or None
 
     @contextmanager
     def step_transaction(self, step_execution_id: int) -> Iterator[StepTransaction]:
@@ -168,6 +225,8 @@ class RunningExecution:
             self._steps[work.step_execution_id] = work.saved
         if work.saved_context is not None:
             self._saved_contexts[work.step_execution_id] = work.saved_context
+        if work.saved_job_data is not None:
+            self._saved_job_data = work.saved_job_data
 
     def save_progress(
         self, step_execution_id: int, context: dict[str, Any], **changes: Any
@@ -230,6 +289,7 @@ class StepTransaction:
         self.step_execution_id = step_execution_id
         self.saved: StepExecution | None = None
         self.saved_context: str | None = None
+        self.saved_job_data: str | None = None
         self.stop_because: Because | None = None
         self._running = running
 
@@ -244,14 +304,17 @@ class StepTransaction:
         self.transaction.require_open()
         running = self._running
         text = running.changed_context(self.step_execution_id, context)
+        job_text = running.changed_job_data()
         self.saved = running.repository.save_step(
             self.transaction,
             running.step(self.step_execution_id),
             step_context=text,
+            job_context=job_text,
             skips=skips,
             **changes,
         )
         self.saved_context = text
+        self.saved_job_data = job_text
         request = open_stop_request(self.transaction, running.execution_id)
         self.stop_because = request.because if request else None
         return self.saved

@@ -6,22 +6,25 @@ import logging
 from datetime import datetime
 from typing import Any
 
+from stepwell.database.transaction import Transaction
 from stepwell.errors import LostOwnership, OptimisticLockingFailure, StepwellError
 from stepwell.execution.json import from_json
 from stepwell.execution.records import Metrics, StepExecution
-from stepwell.execution.result import Failure
+from stepwell.execution.result import EXIT_STATUS_CHARACTERS_MAX, Failure
 from stepwell.execution.status import STEP_FAILED, BatchStatus, StepEnd
+from stepwell.job.artifact import Scope
+from stepwell.job.listener import STEP_CALLBACKS
 from stepwell.job.step import ChunkStep, PartitionedStep, Step, TaskletStep
 from stepwell.repository.steps import get_context
+from stepwell.runner.books import StepBooks
 from stepwell.runner.chunk import ChunkRunner
-from stepwell.runner.context import StepContext
+from stepwell.runner.context import JobContext, StepContext
+from stepwell.runner.listeners import ListenerFailed, Listeners, unwrapped
 from stepwell.runner.partition import PartitionRunner
 from stepwell.runner.running import RunningExecution
 from stepwell.runner.tasklet import TaskletRunner
 
 logger = logging.getLogger("stepwell.runner")
-
-EXIT_STATUS_CHARACTERS_MAX = 2_500  # Spring Batch's column has this width; tools expect it.
 
 
 class StepFailed(Exception):
@@ -36,15 +39,12 @@ class StepFailed(Exception):
 class StepRunner:
     """Runs the steps of one execution; ``previous`` holds each step's last attempt (S65)."""
 
-    def __init__(
-        self, running: RunningExecution, parameters: Any, previous: dict[str, StepExecution]
-    ) -> None:
+    def __init__(self, running: RunningExecution, previous: dict[str, StepExecution]) -> None:
         self._running = running
-        self._parameters = parameters
         self._previous = previous
 
-    def run(self, step: Step) -> StepExecution:
-        """Run ``step`` to its recorded end: COMPLETED or STOPPED.
+    def run(self, step: Step, job: JobContext) -> StepExecution:
+        """Run ``step`` to its recorded end: COMPLETED or STOPPED (S50).
 
         Raises:
             StepFailed: it ended FAILED and that is recorded.
@@ -52,17 +52,19 @@ class StepRunner:
                 its end could not be recorded.
         """
         previous = self._previous.get(step.name)
-        record, context = self._insert(step, previous)
-        step_context = StepContext(self._running, record, self._parameters, context)
-        runner = self._runner(step, step_context, previous)
+        record, stored = self._insert(step, previous)
+        context = StepContext(self._running, record, job, stored, step.properties)
+        work = _Work(self._running, step, context, previous)
         try:
-            end = runner.run()
+            end, error = work.run()
         except LostOwnership:
             self._running.abandon_step(record.step_execution_id)
             raise
-        except BaseException as error:
-            raise self._fail(record, step_context, runner, error) from error
-        return self._end(record, step_context, runner, end)
+        finally:
+            context.loop.close()
+        if error is not None:
+            raise self._fail(record, context, work, error) from error
+        return self._end(record, context, work, end)
 
     def _insert(
         self, step: Step, previous: StepExecution | None
@@ -81,27 +83,15 @@ class StepRunner:
                 self._running.execution_id,
             )
             raise
-        context = from_json(stored)
-        return record, dict(context) if isinstance(context, dict) else {}
-
-    def _runner(
-        self, step: Step, context: StepContext, previous: StepExecution | None
-    ) -> ChunkRunner | TaskletRunner | PartitionRunner:
-        match step:
-            case ChunkStep():
-                return ChunkRunner(self._running, step, context)
-            case TaskletStep():
-                return TaskletRunner(self._running, step, context)
-            case PartitionedStep():
-                return PartitionRunner(self._running, step, context, previous)
+        return record, as_dict(from_json(stored))
 
     def _end(
-        self, record: StepExecution, context: StepContext, runner: Any, end: StepEnd
+        self, record: StepExecution, context: StepContext, work: _Work, end: StepEnd
     ) -> StepExecution:
         return self._running.end_step(
             record.step_execution_id,
             context=context.context,
-            also=getattr(runner, "finish", None),
+            also=work.finish,
             batch_status=end.batch_status,
             result=end.result,
             exit_status=(context.exit_status or end.exit_status)[:EXIT_STATUS_CHARACTERS_MAX],
@@ -109,28 +99,96 @@ class StepRunner:
         )
 
     def _fail(
-        self, record: StepExecution, context: StepContext, runner: Any, error: BaseException
+        self, record: StepExecution, context: StepContext, work: _Work, error: BaseException
     ) -> StepFailed:
         """Record FAILED with the reason, the counters of the last commit and the context (S72)."""
-        context.exception = error
-        changes: dict[str, Any] = {}
-        if isinstance(runner, ChunkRunner):
-            changes["metrics"] = runner.failed_metrics()
         if isinstance(error, OptimisticLockingFailure):
             self._running.refresh_step(record.step_execution_id)  # Once, under the fence (S24).
+        exit_status = context.exit_status or STEP_FAILED.exit_status
         ended = self._running.end_step(
             record.step_execution_id,
             context=self._running.storable_context(record.step_execution_id, context.context),
-            also=getattr(runner, "finish", None),
+            also=work.finish,
             batch_status=BatchStatus.FAILED,
             result=STEP_FAILED.result,
-            exit_status=(context.exit_status or STEP_FAILED.exit_status)[
-                :EXIT_STATUS_CHARACTERS_MAX
-            ],
+            exit_status=exit_status[:EXIT_STATUS_CHARACTERS_MAX],
             failure=Failure.of(error),
-            **changes,
+            **work.failed_metrics(),
         )
         return StepFailed(ended, error)
+
+
+class _Work:
+    """The work of one step execution between its listeners (S166, S169)."""
+
+    def __init__(
+        self,
+        running: RunningExecution,
+        step: Step,
+        context: StepContext,
+        previous: StepExecution | None,
+    ) -> None:
+        self._running = running
+        self._step = step
+        self._context = context
+        self._previous = previous
+        self._scope = Scope(context.job, context)
+        self._listeners: Listeners | None = None
+        self._runner: ChunkRunner | TaskletRunner | PartitionRunner | None = None
+
+    def run(self) -> tuple[StepEnd, BaseException | None]:
+        """How the step ends, and the exception that counts: the work's, else a listener's (S167).
+
+        Raises:
+            LostOwnership: nothing more is called (S25).
+        """
+        end, error = STEP_FAILED, None
+        try:
+            self._listeners = Listeners(self._step.listeners, self._scope, STEP_CALLBACKS)
+            self._listeners.before("before_step", self._context)
+            self._runner = self._make_runner(self._listeners)
+            end = self._runner.run()
+        except LostOwnership:
+            raise
+        except BaseException as raised:
+            error = unwrapped(raised)
+            self._context.exception = error
+        self._context.batch_status = end.batch_status
+        try:
+            if self._listeners is not None:
+                self._listeners.after("after_step", self._context)
+        except ListenerFailed as failed:
+            if error is None:
+                end, error = STEP_FAILED, failed.error
+                self._context.exception = error
+            else:
+                logger.exception("an after_step listener of %r failed", self._step.name)
+        return end, error
+
+    def finish(self, transaction: Transaction, step: StepExecution) -> None:
+        """What else the final transaction stores (S155)."""
+        if isinstance(self._runner, PartitionRunner):
+            self._runner.finish(transaction, step)
+
+    def failed_metrics(self) -> dict[str, Any]:
+        """The counters of a chunk step as its last commit left them (S133)."""
+        return {"metrics": self._runner.metrics} if isinstance(self._runner, ChunkRunner) else {}
+
+    def _make_runner(self, listeners: Listeners) -> ChunkRunner | TaskletRunner | PartitionRunner:
+        running, context, scope = self._running, self._context, self._scope
+        match self._step:
+            case ChunkStep():
+                books = StepBooks(running, context.step_execution_id)
+                return ChunkRunner(running, self._step, context, books, listeners, scope)
+            case TaskletStep():
+                return TaskletRunner(running, self._step, context, scope)
+            case PartitionedStep():
+                return PartitionRunner(running, self._step, context, scope, self._previous)
+
+
+def as_dict(stored: object) -> dict[str, Any]:
+    """A stored context; anything that is no mapping is an empty one."""
+    return dict(stored) if isinstance(stored, dict) else {}
 
 
 def new_record(

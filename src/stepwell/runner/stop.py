@@ -1,4 +1,4 @@
-"""The watcher: an owner's thread that reads requests while its executions work (S31, S38).
+"""The watcher: an owner's thread that reads requests and settles strays (S31, S38, S190).
 
 A tasklet or a long chunk reaches no boundary for a while; the watcher sees the request within
 ``POLL_S``, writes STOPPING and raises the flag. A caller in the same process wakes it at once.
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from threading import Event, Thread
 
 from stepwell.errors import JobExecutionNotRunning, StepwellError
+from stepwell.execution.result import Failure
 from stepwell.repository.history import Because
 from stepwell.repository.repository import JobRepository
 from stepwell.repository.requests import all_open_requests
@@ -31,6 +32,7 @@ class Watcher:
         self._closed = False
         self._shutdown_reason: str | None = None
         self._thread: Thread | None = None
+        self._strays: dict[int, Failure] = {}
 
     def watch(self) -> None:
         """See that the thread runs, and that it looks; it ends with the process."""
@@ -49,15 +51,20 @@ class Watcher:
         self._shutdown_reason = reason
         self._wake.set()
 
+    def add_stray(self, execution_id: int, failure: Failure) -> None:
+        """Settle an execution whose end could not be recorded, as soon as that is possible."""
+        self._strays[execution_id] = failure
+        self._wake.set()
+
     def close(self) -> None:
-        """End the thread."""
+        """End the thread; what it could not settle is left to recovery, this owner being dead."""
         self._closed = True
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
 
     def run_once(self) -> None:
-        """Write the shutdown's requests, then apply every open stop of an execution run here."""
+        """Write a shutdown's requests, apply open stops, settle strays."""
         running = dict(self._running)
         reason, self._shutdown_reason = self._shutdown_reason, None
         if reason is not None:
@@ -72,10 +79,18 @@ class Watcher:
             for request in requests:
                 if request.kind == "stop" and request.execution_id in running:
                     running[request.execution_id].apply_stop(request.because)
+        for execution in running.values():
+            if execution.stop_flag.is_set():
+                execution.call_stops()
+        for execution_id, failure in list(self._strays.items()):
+            self._repository.settle_stray(execution_id, failure)
+            del self._strays[execution_id]
 
     def _watch(self) -> None:
         while not self._closed:
-            self._repository.clock.wait(self._wake, POLL_S if self._running else None)
+            self._repository.clock.wait(
+                self._wake, POLL_S if self._running or self._strays else None
+            )
             self._wake.clear()
             try:
                 self.run_once()

@@ -1,8 +1,9 @@
-"""A tasklet step: one function, called until it is done (section 11)."""
+"""A tasklet step: one function or object, called until it is done (section 11)."""
 
 from __future__ import annotations
 
 from stepwell.execution.status import STEP_COMPLETED, STEP_STOPPED, StepEnd
+from stepwell.job.artifact import Scope, make_artifact
 from stepwell.job.function import with_arguments
 from stepwell.job.step import Repeat, TaskletStep
 from stepwell.runner.context import StepContext
@@ -12,10 +13,14 @@ from stepwell.runner.running import RunningExecution
 class TaskletRunner:
     """Runs one execution of a tasklet step."""
 
-    def __init__(self, running: RunningExecution, step: TaskletStep, context: StepContext) -> None:
+    def __init__(
+        self, running: RunningExecution, step: TaskletStep, context: StepContext, scope: Scope
+    ) -> None:
         self._running = running
         self._context = context
-        self._function = with_arguments(step.function, 1)
+        self._tasklet = make_artifact(step.function, scope)
+        process = getattr(self._tasklet, "process", self._tasklet)
+        self._process = context.loop.synchronous(with_arguments(process, 1))
 
     def run(self) -> StepEnd:
         """Call the function; ``Repeat`` commits the context and calls it again (S135).
@@ -28,7 +33,8 @@ class TaskletRunner:
         while returned is Repeat:
             if self._running.stop_flag.is_set():
                 return STEP_STOPPED
-            returned = self._function(context)
+            with self._running.stoppable(self._tasklet):
+                returned = self._process(context)
             if returned is Repeat:
                 self._running.save_progress(
                     context.step_execution_id, context.context, **context.pending_progress

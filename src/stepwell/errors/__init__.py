@@ -1,0 +1,136 @@
+"""Every exception of Stepwell, drawn as a tree.
+
+::
+
+    StepwellError
+    ├── BatchError                       the batch rules; all children are direct (S176)
+    │   ├── JobStartError                ├── NoSuchJob
+    │   ├── JobRestartError              ├── NoSuchJobInstance
+    │   ├── JobInstanceAlreadyComplete   ├── NoSuchJobExecution
+    │   ├── JobExecutionAlreadyComplete  ├── OptimisticLockingFailure
+    │   ├── JobExecutionAlreadyRunning   ├── LostOwnership
+    │   ├── JobExecutionIsRunning        ├── IllegalTransition
+    │   ├── JobExecutionNotRunning       ├── ValueNotJson
+    │   ├── JobExecutionNotMostRecent    ├── ContextTooLarge
+    │   ├── StepUsageError               ├── PartitionsFailed
+    │   ├── StartLimitExceeded           └── JobFlowFailed
+    ├── DatabaseError                    what the database answered
+    │   ├── CannotOpenDatabase           ├── DatabaseBusy
+    │   ├── UnsafeFilesystem             ├── DatabaseFull
+    │   ├── WalUnavailable               ├── DatabaseReadOnly
+    │   ├── SchemaTooNew                 ├── DatabaseDamaged
+    │   ├── ConstraintViolation          ├── ConnectionLost
+    │   ├── StatementFailed              ├── TransactionEnded
+    │   └── StatementRefused
+    ├── ItemError                        the ready-made readers and writers
+    │   ├── ItemSourceMissing            └── MalformedItem
+    ├── MigrationFailed                  the application's own migrations
+    └── SettingsError
+        ├── UnknownSetting               └── InvalidSetting
+
+Each error carries a stable ``code``, a ``kind`` (what the caller can do about it), a ``hint`` (the
+next command) and ``fields``; a face renders them and adds nothing. The grammar of a message is
+``cannot <verb> <noun> <id>: <the fact that decides, with its value>``.
+"""
+
+from __future__ import annotations
+
+from stepwell.errors.batch import (
+    BatchError,
+    ContextTooLarge,
+    IllegalTransition,
+    JobExecutionAlreadyComplete,
+    JobExecutionAlreadyRunning,
+    JobExecutionIsRunning,
+    JobExecutionNotMostRecent,
+    JobExecutionNotRunning,
+    JobFlowFailed,
+    JobInstanceAlreadyComplete,
+    JobRestartError,
+    JobStartError,
+    LostOwnership,
+    NoSuchJob,
+    NoSuchJobExecution,
+    NoSuchJobInstance,
+    OptimisticLockingFailure,
+    PartitionsFailed,
+    StartLimitExceeded,
+    StepUsageError,
+    ValueNotJson,
+)
+from stepwell.errors.database import (
+    CannotOpenDatabase,
+    ConnectionLost,
+    ConstraintViolation,
+    DatabaseBusy,
+    DatabaseDamaged,
+    DatabaseError,
+    DatabaseFull,
+    DatabaseReadOnly,
+    SchemaTooNew,
+    StatementFailed,
+    StatementRefused,
+    TransactionEnded,
+    UnsafeFilesystem,
+    WalUnavailable,
+)
+from stepwell.errors.error import (
+    Kind,
+    StepwellError,
+)
+from stepwell.errors.others import (
+    InvalidSetting,
+    ItemError,
+    ItemSourceMissing,
+    MalformedItem,
+    MigrationFailed,
+    SettingsError,
+    UnknownSetting,
+)
+
+__all__ = [
+    "Kind",
+    "StepwellError",
+    "BatchError",
+    "ContextTooLarge",
+    "IllegalTransition",
+    "JobExecutionAlreadyComplete",
+    "JobExecutionAlreadyRunning",
+    "JobExecutionIsRunning",
+    "JobExecutionNotMostRecent",
+    "JobExecutionNotRunning",
+    "JobFlowFailed",
+    "JobInstanceAlreadyComplete",
+    "JobRestartError",
+    "JobStartError",
+    "LostOwnership",
+    "NoSuchJob",
+    "NoSuchJobExecution",
+    "NoSuchJobInstance",
+    "OptimisticLockingFailure",
+    "PartitionsFailed",
+    "StartLimitExceeded",
+    "StepUsageError",
+    "ValueNotJson",
+    "CannotOpenDatabase",
+    "ConnectionLost",
+    "ConstraintViolation",
+    "DatabaseBusy",
+    "DatabaseDamaged",
+    "DatabaseError",
+    "DatabaseFull",
+    "DatabaseReadOnly",
+    "SchemaTooNew",
+    "StatementFailed",
+    "StatementRefused",
+    "TransactionEnded",
+    "UnsafeFilesystem",
+    "WalUnavailable",
+    "InvalidSetting",
+    "ItemError",
+    "ItemSourceMissing",
+    "MalformedItem",
+    "MigrationFailed",
+    "SettingsError",
+    "UnknownSetting",
+]

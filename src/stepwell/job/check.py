@@ -1,0 +1,244 @@
+"""Everything that is wrong with a job's definition, named before anything is recorded (S183)."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from itertools import pairwise
+from typing import Any
+
+from stepwell.errors import JobStartError
+from stepwell.job.artifact import ArtifactFactory
+from stepwell.job.flow import Decision, Flow, Split, next_of, transitions_of
+from stepwell.job.function import required_count
+from stepwell.job.job import Job
+from stepwell.job.step import ChunkStep, PartitionedStep, TaskletStep
+
+NAME_PATTERN = re.compile(r"[^\s/\x00-\x1f][^/\x00-\x1f]{0,199}")
+NAME_RULE = "1 to 200 characters without '/', control characters and a leading space"
+EXECUTORS = ("inline", "threads", "processes", "dask")
+
+
+def check_job(job: Job) -> None:
+    """Refuse a definition that cannot run, naming every fault at once (S183).
+
+    Raises:
+        JobStartError: before anything is recorded.
+    """
+    faults = job_faults(job)
+    if faults:
+        raise JobStartError(
+            f"cannot start job {job.name!r}: {'; '.join(faults)}",
+            hint="correct the definition; nothing was recorded",
+            fields={"job": job.name, "faults": faults},
+        )
+
+
+def job_faults(job: Job) -> list[str]:
+    """Every fault of a definition, as a sentence that names the element."""
+    return list(_job_faults(job))
+
+
+def _job_faults(job: Job) -> Iterator[str]:
+    if not _is_name(job.name):
+        yield f"name must be {NAME_RULE}, got {job.name!r}"
+    if job.identity not in ("parameters", "each-start"):
+        yield f"identity must be 'parameters' or 'each-start', got {job.identity!r}"
+    if job.run_lock not in ("parameters", "job", None):
+        yield f"run_lock must be 'parameters', 'job' or None, got {job.run_lock!r}"
+    if not job.steps:
+        yield "steps must hold at least one step, got none"
+    for name, count in Counter(_names(job.steps)).items():
+        if count > 1:
+            yield f"step names must be unique, {name!r} stands {count} times"
+    yield from _container_faults(job.steps, job.steps, implied=job.implied_next)
+
+
+def _names(elements: Sequence[Any]) -> Iterator[str]:
+    for element in elements:
+        yield element.name
+        yield from _names(getattr(element, "elements", getattr(element, "flows", ())))
+
+
+# --- containers: first element, targets, cycles -----------------------------------------------
+
+
+def _container_faults(
+    elements: Sequence[Any], job_level: Sequence[Any], *, implied: bool
+) -> Iterator[str]:
+    if elements and isinstance(elements[0], Decision):
+        yield f"a decision cannot come first, {elements[0].name!r} does"
+    siblings = {element.name for element in elements}
+    restarts = {e.name for e in job_level if not isinstance(e, Decision)}
+    for element in elements:
+        place = f"{_kind(element)} {element.name!r}"
+        if not _is_name(element.name):
+            yield f"{place}: name must be {NAME_RULE}"
+        for target in _targets(element):
+            if target not in siblings:
+                yield f"{place}: there is no element {target!r} beside it to go to"
+        for transition in transitions_of(element):
+            if transition.restart is not None and transition.restart not in restarts:
+                yield f"{place}: a restart cannot begin at {transition.restart!r}"
+        for fault in _element_faults(element, job_level):
+            yield f"{place}: {fault}"
+    cycle = _cycle(elements, implied=implied)
+    if cycle:
+        yield f"elements must not lead back to themselves: {' → '.join(cycle)}"
+
+
+def _targets(element: Any) -> Iterator[str]:
+    for transition in transitions_of(element):
+        if transition.to is not None:
+            yield transition.to
+    following = next_of(element)
+    if following is not None:
+        yield following
+
+
+def _cycle(elements: Sequence[Any], *, implied: bool) -> list[str] | None:
+    """The names along one cycle of the container's graph (S47), or None."""
+    graph = {element.name: list(_targets(element)) for element in elements}
+    if implied:
+        for element, successor in pairwise(elements):
+            if next_of(element) is None and not isinstance(element, Decision):
+                graph[element.name].append(successor.name)
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str] | None:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done or name not in graph:
+            return None
+        for target in graph[name]:
+            found = visit(target, [*path, name])
+            if found:
+                return found
+        done.add(name)
+        return None
+
+    return next((found for name in graph if (found := visit(name, []))), None)
+
+
+def _kind(element: Any) -> str:
+    kinds = ((Flow, "flow"), (Split, "split"), (Decision, "decision"))
+    return next((name for kind, name in kinds if isinstance(element, kind)), "step")
+
+
+# --- elements -----------------------------------------------------------------------------------
+
+
+def _element_faults(element: Any, job_level: Sequence[Any]) -> Iterator[str]:
+    match element:
+        case Flow():
+            if not element.elements:
+                yield "a flow must hold at least one element"
+            yield from _container_faults(element.elements, job_level, implied=element.implied_next)
+        case Split():
+            if not element.flows:
+                yield "a split must hold at least one flow"
+            for flow in element.flows:
+                if not isinstance(flow, Flow):
+                    yield f"a split holds only flows, got {flow!r}"
+                    continue
+                yield from (f"flow {flow.name!r}: {f}" for f in _element_faults(flow, job_level))
+        case Decision():
+            yield from _function_faults("decide", element.decide, arguments=1, method="decide")
+        case TaskletStep():
+            yield from _step_faults(element)
+            yield from _function_faults("function", element.function, arguments=1, method="process")
+        case ChunkStep():
+            yield from _step_faults(element)
+            yield from _chunk_faults(element)
+        case PartitionedStep():
+            yield from _step_faults(element)
+            yield from _partition_faults(element)
+        case _:
+            yield f"a job holds steps, flows, splits and decisions, got {element!r}"
+
+
+def _step_faults(step: Any) -> Iterator[str]:
+    if not _is_whole_number(step.start_limit, at_least=0):
+        yield f"start_limit must be 0 or more, got {step.start_limit!r}"
+    for listener in step.listeners:
+        yield from coroutine_faults(listener)
+
+
+def _chunk_faults(step: ChunkStep[Any, Any]) -> Iterator[str]:
+    if not _is_whole_number(step.chunk_size, at_least=1):
+        yield f"chunk_size must be 1 or more, got {step.chunk_size!r}"
+    if step.time_limit_s is not None and step.time_limit_s < 0:
+        yield f"time_limit_s must be 0 or more, got {step.time_limit_s!r}"
+    if step.write_skip not in ("item", "chunk"):
+        yield f"write_skip must be 'item' or 'chunk', got {step.write_skip!r}"
+    for name, policy in (("skip", step.skip), ("retry", step.retry)):
+        limit = None if policy is None else policy.limit
+        if limit is not None and not _is_whole_number(limit, at_least=0):
+            yield f"{name} limit must be 0 or more, got {limit!r}"
+    reader: Any = step.reader
+    if not isinstance(reader, ArtifactFactory) and not (
+        hasattr(reader, "read") or hasattr(reader, "__iter__") or callable(reader)
+    ):
+        yield f"reader must be an ItemReader or an iterable, got {reader!r}"
+    writer: Any = step.writer
+    if not isinstance(writer, ArtifactFactory) and not (
+        hasattr(writer, "write") or callable(writer)
+    ):
+        yield f"writer must be an ItemWriter or a function, got {writer!r}"
+    for artifact in (reader, writer, step.checkpoint):
+        yield from coroutine_faults(artifact)
+
+
+def _partition_faults(step: PartitionedStep) -> Iterator[str]:
+    if callable(step.partitions):
+        yield from _function_faults("partitions", step.partitions, arguments=1)
+    if isinstance(step.run, ChunkStep):
+        yield from _chunk_faults(step.run)
+    else:
+        yield from _function_faults("run", step.run, arguments=2, method="process")
+    if not _is_whole_number(step.workers, at_least=0):
+        yield f"workers must be 0 or more, got {step.workers!r}"
+    if not isinstance(step.executor, Executor) and step.executor not in EXECUTORS:
+        names = ", ".join(repr(name) for name in EXECUTORS)
+        yield f"executor must be {names} or an Executor, got {step.executor!r}"
+    tolerated: Any = step.tolerated_failures
+    if tolerated < 0 or (isinstance(tolerated, float) and tolerated > 1):
+        yield f"tolerated_failures must be a count, or 0.0 to 1.0, got {tolerated!r}"
+
+
+def _function_faults(
+    name: str, function: Any, *, arguments: int, method: str | None = None
+) -> Iterator[str]:
+    if isinstance(function, ArtifactFactory):
+        return
+    if method is not None and callable(getattr(function, method, None)):
+        return
+    if not callable(function):
+        yield f"{name} must be a function, got {function!r}"
+    elif (wanted := required_count(function)) > arguments:
+        yield f"{name} must take at most {arguments} arguments, {function!r} wants {wanted}"
+
+
+ASYNC_METHODS = ("process",)  # A processor or a tasklet may be a coroutine function (S80).
+
+
+def coroutine_faults(artifact: Any) -> Iterator[str]:
+    """Methods of an artifact that are coroutine functions where none may be (S80)."""
+    if artifact is None or isinstance(artifact, ArtifactFactory):
+        return
+    for name in dir(type(artifact)):
+        if not name.startswith("_") and name not in ASYNC_METHODS:
+            method = inspect.getattr_static(type(artifact), name, None)
+            if inspect.iscoroutinefunction(method):
+                yield f"{name} of {artifact!r} must not be a coroutine function"
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and NAME_PATTERN.fullmatch(name) is not None
+
+
+def _is_whole_number(value: Any, *, at_least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
