@@ -22,18 +22,22 @@ from stepwell.database.migrations import migrate
 from stepwell.database.postgresql import PostgresqlDialect
 from stepwell.database.prepared import Prepared
 from stepwell.database.sqlite import SqliteDialect
+from stepwell.database.tables import metadata
 
 STORAGE = ("database", "repository", "sync", "backup", "items")
 
 # Statements that may read a whole table, and why.
+# A scan of one of these reads the few rows that are not done.
+PARTIAL_INDEXES = {
+    index.name
+    for table in metadata.tables.values()
+    for index in table.indexes
+    if index.dialect_options["sqlite"]["where"] is not None
+}
 WHOLE_TABLE = {
     "LIST_NAMES": "names of jobs, from an index of the instances; for people",
     "LAST_STARTS": "one look a job name, from an index of the instances",
     "_CHANGES": "the doctor replays all of the history",
-    # To be mended: they grow with the history, the index that should serve them is not taken.
-    "RUNNING_EXECUTIONS": "wants `end_time IS NULL` beside its status",
-    "ALL_OPEN_REQUESTS": "wants ORDER BY job_execution_id, request_id",
-    "STOP_REQUESTED": "wants `taken_at IS NULL`, or an index of all requests",
 }
 
 
@@ -73,7 +77,12 @@ def test_sqlite_understands_it_and_reads_no_growing_table_whole(
     steps = sqlite_connection.execute(
         f"EXPLAIN QUERY PLAN {plan.sql}", [None] * len(plan.names)
     ).fetchall()
-    scans = [step[3] for step in steps if re.match("SCAN batch_", step[3])]
+    scans = [
+        step[3]
+        for step in steps
+        if re.match("SCAN batch_", step[3])
+        and step[3].rpartition("USING INDEX ")[2] not in PARTIAL_INDEXES
+    ]
 
     if name.rpartition(".")[2] not in WHOLE_TABLE:
         assert [] == scans

@@ -18,6 +18,7 @@ from typing import Any
 
 from stepwell.database.dialect import Dialect, KeptConnection, SqlStyle
 from stepwell.database.prepared import Row
+from stepwell.database.tokens import POSTGRESQL_TOKEN, SQLITE_TOKEN
 from stepwell.errors import DatabaseError, StatementFailed, StatementRefused
 
 Parameters = Mapping[str, Any] | Sequence[Any] | None
@@ -25,19 +26,6 @@ Parameters = Mapping[str, Any] | Sequence[Any] | None
 STATEMENTS_KEPT = 512
 _SHOWN_CHARACTERS = 60
 
-_TOKENS = r"""
-      (?P<quoted> [eE]'(?:[^'\\]|''|\\.)*' | '(?:[^']|'')*' | "(?:[^"]|"")*" | {quoted} )
-    | (?P<comment> --[^\n]* | /\*.*?\*/ )
-    | (?P<cast> :: | := )
-    | :(?P<name> [^\W\d]\w* )
-    | (?P<word> [^\W\d][\w$]* )
-    | (?P<end> ; )
-    | (?P<space> \s+ )
-    | (?P<other> . )
-"""
-_FLAGS = re.VERBOSE | re.DOTALL
-_SQLITE_TOKEN = re.compile(_TOKENS.format(quoted=r"`(?:[^`]|``)*` | \[[^\]]*\]"), _FLAGS)
-_POSTGRESQL_TOKEN = re.compile(_TOKENS.format(quoted=r"\$(?P<tag>\w*)\$.*?\$(?P=tag)\$"), _FLAGS)
 _SQLITE_TRIGGER = re.compile(r"CREATE (TEMP |TEMPORARY )?TRIGGER\b")
 
 # First words that would end the transaction, or change the connection for whoever gets it next.
@@ -229,7 +217,7 @@ def _parse(sql: str, style: SqlStyle) -> _Statement:
     words: list[str] = []
     markers: list[str] = []
     ended = False
-    for token in (_SQLITE_TOKEN if style.is_sqlite else _POSTGRESQL_TOKEN).finditer(sql):
+    for token in (SQLITE_TOKEN if style.is_sqlite else POSTGRESQL_TOKEN).finditer(sql):
         kind, piece = token.lastgroup, token[0]
         if ended and kind not in ("space", "comment", "end") and not _is_trigger(words, style):
             raise _refusal(sql, "it holds more than one statement", "execute each by itself")

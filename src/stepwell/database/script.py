@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import re
 
-_TOKEN = re.compile(
-    r"""
-      (?P<quoted> '(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*`
-                | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
-    | (?P<comment> --[^\n]* | /\*.*?\*/ )
-    | (?P<word> [^\W\d][\w$]* )
-    | (?P<end> ; )
-    | (?P<other> . )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+from stepwell.database.tokens import SCRIPT_TOKEN
+
 _TRIGGER = re.compile(r"CREATE\s+(TEMP\s+|TEMPORARY\s+)?TRIGGER\b", re.IGNORECASE)
 
 
@@ -30,7 +21,7 @@ def split_statements(script: str) -> list[str]:
     statements: list[str] = []
     parts: list[str] = []
     depth = 0
-    for token in _TOKEN.finditer(script):
+    for token in SCRIPT_TOKEN.finditer(script):
         kind, text = token.lastgroup, token.group()
         if kind == "comment":
             parts.append(" ")

@@ -370,6 +370,7 @@ batch_request = Table(
     Column("late", Boolean, nullable=False, server_default=text("false")),
     sqlite_autoincrement=True,
 )
+Index("batch_request_kind", batch_request.c.kind, batch_request.c.job_execution_id)
 Index(
     "batch_request_open",
     batch_request.c.job_execution_id,

@@ -93,7 +93,10 @@ LIST_OF_INSTANCE = Prepared(
 HOLDER_OF_RUN_LOCK = Prepared(
     _select().where(_e.run_lock_key == bindparam("run_lock_key_"), text(RUNNING_AND_OWNED))
 )
-RUNNING_EXECUTIONS = Prepared(_select().where(text(RUNNING)).order_by(_e.job_execution_id))
+# `end_time IS NULL` is what the partial index of the few running rows says.
+RUNNING_EXECUTIONS = Prepared(
+    _select().where(text("end_time IS NULL"), text(RUNNING)).order_by(_e.job_execution_id)
+)
 
 
 def insert_execution(transaction: Transaction, record: JobExecution) -> JobExecution:

@@ -45,7 +45,7 @@ _OPEN = select(_r.request_id, _r.job_execution_id, _r.kind, _r.actor, _r.reason)
 OPEN_REQUESTS = Prepared(
     _OPEN.where(_r.job_execution_id == bindparam("job_execution_id")).order_by(_r.request_id)
 )
-ALL_OPEN_REQUESTS = Prepared(_OPEN.order_by(_r.request_id))
+ALL_OPEN_REQUESTS = Prepared(_OPEN.order_by(_r.job_execution_id, _r.request_id))
 TAKE_REQUESTS = Prepared(
     update(batch_request)
     .where(_r.job_execution_id == bindparam("job_execution_id"), _r.taken_at.is_(None))

@@ -179,6 +179,7 @@ SQLITE = (
   late BOOLEAN DEFAULT false NOT NULL,
   FOREIGN KEY(job_execution_id) REFERENCES batch_job_execution (job_execution_id)
 )""",
+    """CREATE INDEX batch_request_kind ON batch_request (kind, job_execution_id)""",
     """CREATE INDEX batch_request_open ON batch_request (job_execution_id, request_id) WHERE
     taken_at IS NULL""",
     """CREATE TABLE batch_lock (
@@ -490,6 +491,7 @@ POSTGRESQL = (
   PRIMARY KEY (request_id),
   FOREIGN KEY(job_execution_id) REFERENCES batch_job_execution (job_execution_id)
 )""",
+    """CREATE INDEX batch_request_kind ON batch_request (kind, job_execution_id)""",
     """CREATE INDEX batch_request_open ON batch_request (job_execution_id, request_id) WHERE
     taken_at IS NULL""",
     """CREATE TABLE batch_lock (

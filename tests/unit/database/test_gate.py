@@ -1,0 +1,186 @@
+"""The writer gate: turns of threads, turns of processes, and a name for whoever holds it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from threading import Barrier, Thread
+
+import pytest
+
+from stepwell.database.connect import Database, open_database
+from stepwell.database.dialect import DatabaseOptions
+from stepwell.database.gate import Turn
+from stepwell.errors import DatabaseBusy
+from tests.unit.database.statements import ADD, ALL, line_of, program, row, tell
+
+HOLDER = """
+import sys
+from stepwell.database.connect import open_database
+from stepwell.database.dialect import DatabaseOptions
+with open_database(sys.argv[1], options=DatabaseOptions(owner="the night run")) as database:
+    with database.write() as transaction:
+        transaction.connection.execute("INSERT INTO item (id, name) VALUES (1, 'held')")
+        print("inside", flush=True)
+        sys.stdin.readline()
+    print("left", flush=True)
+"""
+
+
+def impatient(url: str) -> Database:
+    return open_database(url, options=DatabaseOptions(gate_timeout_s=0.05))
+
+
+def in_threads(count: int, work: Callable[[int], None]) -> None:
+    threads = [Thread(target=work, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+
+def test_threads_get_their_turn_in_the_order_in_which_they_asked() -> None:
+    turn, order = Turn(), list[int]()
+    turn.acquire(1)
+    threads = []
+    for number in range(6):
+        threads.append(
+            Thread(target=lambda n=number: (turn.acquire(10), order.append(n), turn.release()))
+        )
+        threads[-1].start()
+        while len(turn._waiting) <= number:
+            time.sleep(0.001)
+    turn.release()
+    for thread in threads:
+        thread.join(10)
+
+    assert [0, 1, 2, 3, 4, 5] == order
+
+
+def test_a_turn_is_never_had_by_two_and_never_lost() -> None:
+    """Method: eight threads, some too impatient to wait; a counter that only a holder may touch."""
+    turn, inside, had = Turn(), [0], [0] * 8
+    barrier = Barrier(8)
+
+    def work(number: int) -> None:
+        barrier.wait()
+        for _ in range(400):
+            if turn.acquire(0.0001 if number % 2 else 10):
+                inside[0] += 1
+                assert 1 == inside[0]
+                time.sleep(0)
+                inside[0] -= 1
+                had[number] += 1
+                turn.release()
+
+    in_threads(8, work)
+
+    assert turn.acquire(0)
+    assert [400] * 4 == had[::2]
+
+
+def test_a_thread_that_writes_without_pause_leaves_the_others_their_turn(sqlite: Database) -> None:
+    """Goal: law 4. Method: equal threads for the same time; each gets near its share."""
+    turns, end = [0] * 4, time.monotonic() + 1
+
+    def work(number: int) -> None:
+        while time.monotonic() < end:
+            sqlite.run(lambda t: t.fetch_all(ALL))
+            turns[number] += 1
+
+    in_threads(4, work)
+
+    assert min(turns) > max(turns) / 2
+
+
+def test_whoever_waits_too_long_learns_who_holds_the_gate(
+    sqlite: Database, sqlite_url: str
+) -> None:
+    with program(HOLDER, sqlite_url) as holder, impatient(sqlite_url) as database:
+        assert "inside" == line_of(holder)
+        with pytest.raises(DatabaseBusy) as caught:
+            database.run(lambda t: t.execute(ADD, row(2)), what="add an item")
+        tell(holder)
+        assert "left" == line_of(holder)
+        database.run(lambda t: t.execute(ADD, row(2)))
+
+    assert str(caught.value) == (
+        f"cannot add an item: the write lock of database '{database.path}' was not free"
+        f" for 0.05 s, it is held by pid {holder.pid} (the night run)"
+    )
+    assert f"pid {holder.pid} (the night run)" == caught.value.fields["holder"]
+
+
+def test_another_thread_is_named_too(sqlite: Database, sqlite_url: str) -> None:
+    caught: list[DatabaseBusy] = []
+
+    def wait_in_vain(_: int) -> None:
+        with impatient(sqlite_url) as database:
+            try:
+                database.run(lambda t: None)
+            except DatabaseBusy as error:
+                caught.append(error)
+
+    with sqlite.write():
+        in_threads(1, wait_in_vain)
+
+    assert "another thread of this process" == caught[0].fields["holder"]
+
+
+def test_a_killed_holder_leaves_the_gate_at_once_and_its_work_undone(
+    sqlite: Database, sqlite_url: str
+) -> None:
+    with program(HOLDER, sqlite_url) as holder:
+        assert "inside" == line_of(holder)
+        os.kill(holder.pid, signal.SIGKILL)
+        started = time.monotonic()
+        sqlite.run(lambda t: t.execute(ADD, row(1, "mine")))
+        waited_s = time.monotonic() - started
+
+    with sqlite.read() as reader:
+        assert [(1, "mine", 0)] == reader.fetch_all(ALL)
+    assert waited_s < 1
+
+
+def test_a_stopped_holder_keeps_the_gate(sqlite: Database, sqlite_url: str) -> None:
+    """Goal: S189. A stopped process is not dead; the error names it."""
+    with program(HOLDER, sqlite_url) as holder, impatient(sqlite_url) as database:
+        assert "inside" == line_of(holder)
+        os.kill(holder.pid, signal.SIGSTOP)
+        with pytest.raises(DatabaseBusy, match=f"pid {holder.pid} "):
+            database.run(lambda t: None)
+        os.kill(holder.pid, signal.SIGCONT)
+        tell(holder)
+        assert "left" == line_of(holder)
+
+
+def test_a_program_that_does_not_know_the_gate_is_waited_for(
+    sqlite: Database, sqlite_url: str
+) -> None:
+    other = sqlite3.connect(str(sqlite.path), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with impatient(sqlite_url) as database:
+        with pytest.raises(DatabaseBusy, match="a program other than Stepwell has held the write"):
+            database.run(lambda t: t.execute(ADD, row(1)))
+        waiting = Thread(target=lambda: sqlite.run(lambda t: t.execute(ADD, row(1))))
+        waiting.start()
+        other.execute("COMMIT")
+        waiting.join(10)
+    other.close()
+
+    with sqlite.read() as reader:
+        assert [(1, "x", 0)] == reader.fetch_all(ALL)
+
+
+def test_the_gate_file_names_only_the_living(sqlite: Database, sqlite_url: str) -> None:
+    with program(HOLDER, sqlite_url) as holder:
+        assert "inside" == line_of(holder)
+    with program(HOLDER, sqlite_url) as other:
+        assert "inside" == line_of(other)
+        names = os.pread(sqlite.dialect._file._gate_descriptor, 1000, 0).decode().splitlines()
+
+    assert [f"pid {os.getpid()} (stepwell)", f"pid {other.pid} (the night run)"] == names
+    assert holder.pid != other.pid
