@@ -10,9 +10,12 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+from datetime import date, datetime, time
+from decimal import Decimal
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
+from uuid import UUID
 
 from stepwell.errors import CannotOpenDatabase
 
@@ -26,7 +29,22 @@ def load_driver(name: str) -> Any:
             "cannot open a database with driver 'pysqlite3': it is not installed",
             hint="`pip install 'stepwell[sqlite]'`, or set sqlite_driver to 'auto'",
         )
-    return importlib.import_module("pysqlite3" if name == "pysqlite3" else "sqlite3")
+    driver = importlib.import_module("pysqlite3" if name == "pysqlite3" else "sqlite3")
+    _register_adapters(driver)
+    return driver
+
+
+def _register_adapters(driver: Any) -> None:
+    """Let users bind the types that PostgreSQL takes too, as texts that sort and can be read.
+
+    Python's own adapters for dates are deprecated, and it has none for the others. They are the
+    module's, so the whole process has them: dates and datetimes as Python has written them so far.
+    """
+    for kind in (date, time):
+        driver.register_adapter(kind, kind.isoformat)
+    driver.register_adapter(datetime, lambda value: value.isoformat(" "))
+    driver.register_adapter(Decimal, str)
+    driver.register_adapter(UUID, str)
 
 
 def prefer_newer_sqlite() -> bool:
