@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from threading import Lock, Thread
 from typing import Any
 
 from stepwell.clock import Clock
-from stepwell.errors import JobStartError, LostOwnership, NoSuchJob, StepwellError
+from stepwell.errors import (
+    JobRestartError,
+    JobStartError,
+    LostOwnership,
+    NoSuchJob,
+    StepwellError,
+)
 from stepwell.execution.parameters import JobParameter, job_key
 from stepwell.execution.records import JobExecution, JobInstance, StepExecution
 from stepwell.execution.result import Failure
@@ -26,6 +33,19 @@ from stepwell.runner.stop import Watcher
 from stepwell.settings import Settings
 
 logger = logging.getLogger("stepwell.operator")
+
+
+@contextmanager
+def _restarting() -> Iterator[None]:
+    """What is wrong with a definition or with parameters has a name of its own here (S8, S183)."""
+    try:
+        yield
+    except JobStartError as error:
+        raise JobRestartError(
+            error.message.replace("cannot start", "cannot restart", 1),
+            hint=error.hint,
+            fields=error.fields,
+        ) from error
 
 
 class JobOperator:
@@ -127,11 +147,14 @@ class JobOperator:
             refuse_restart(
                 record, last, self._repository.database.liveness, restartable=restartable
             )
-        definition = self._definition(record.job_name)
-        if parameters is None:
-            resolved = restore_parameters(definition.name, definition.parameters, record.parameters)
-        else:
-            resolved = resolve_parameters(definition.name, definition.parameters, parameters)
+        with _restarting():
+            definition = self._definition(record.job_name)
+            if parameters is None:
+                resolved = restore_parameters(
+                    definition.name, definition.parameters, record.parameters
+                )
+            else:
+                resolved = resolve_parameters(definition.name, definition.parameters, parameters)
         created = self._create(definition, resolved, restart_of=execution_id)
         return self._run_on_thread(definition, resolved, created)
 
@@ -374,3 +397,4 @@ class JobOperator:
             raise
         finally:
             self._running.pop(running.execution_id, None)
+            running.ended.set()  # Last of all: `close` ends the owner when nothing runs any more.

@@ -50,7 +50,6 @@ class Settings:
         allow_unsafe_filesystem: Open a SQLite database where WAL is known to corrupt it.
         gate_timeout_s: Seconds that a writer waits for its turn.
         shutdown_timeout_s: Seconds that a stopped process waits for its running work.
-        max_recoveries: How often an instance is recovered before it stays FAILED (S191).
         folder: Where ``stepwell.toml`` stands, or the working folder; not a setting.
         file: The file that was read, or None; not a setting.
     """
@@ -62,7 +61,6 @@ class Settings:
     allow_unsafe_filesystem: bool = False
     gate_timeout_s: Seconds = 30.0
     shutdown_timeout_s: Seconds = 30.0
-    max_recoveries: Annotated[int, msgspec.Meta(ge=0)] = 3
     job: dict[str, JobSettings] = field(default_factory=dict)
     folder: Path = field(default_factory=Path.cwd)
     file: Path | None = None
@@ -101,9 +99,11 @@ def load_settings(
     file = _find_file(environment, folder)
     values = _read_file(file) if file is not None else {}
     _refuse_unknown(values, NAMES, where=f" in {file}")
-    for variable, name in VARIABLES.items():
-        if variable in environment:
-            values[name] = _from_text(name, environment[variable])
+    given = {v: text for v, text in environment.items() if v.startswith(PREFIX)}
+    given.pop(CONFIG_VARIABLE, None)
+    _refuse_unknown(given, tuple(VARIABLES), where=" in the environment")
+    for variable, text in given.items():
+        values[VARIABLES[variable]] = _from_text(VARIABLES[variable], text)
     values.update({k: v for k, v in (flags or {}).items() if v is not None})
     settings = _convert(values)
     return replace(settings, folder=file.parent if file is not None else folder, file=file)
@@ -185,6 +185,5 @@ _RULES = {
     "allow_unsafe_filesystem": "true or false",
     "gate_timeout_s": "seconds above 0",
     "shutdown_timeout_s": "seconds above 0",
-    "max_recoveries": "a whole number, 0 or more",
     "job": 'sections [job."NAME"]',
 }

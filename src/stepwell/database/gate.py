@@ -141,7 +141,7 @@ class WriterGate:
         return DatabaseBusy(
             f"cannot {what}: the write lock of database {self._database_path!r} was not free"
             f" for {timeout_s:g} s, it is held by {holder}",
-            hint="`stepwell owners list` shows the processes at work; ask that one to end",
+            hint="`stepwell status` shows what is at work; ask that process to end",
             fields={"database": self._database_path, "holder": holder, "timeout_s": timeout_s},
         )
 

@@ -43,7 +43,7 @@ class Liveness:
         if not self._dialect.hold_owner(owner_id):
             raise DatabaseBusy(
                 f"cannot hold owner {owner_id}: another process holds it",
-                hint="`stepwell doctor` looks for owners that are there twice",
+                hint="`stepwell status` shows what is at work",
                 fields={"owner_id": owner_id, "database": self._dialect.location},
             )
         transaction.after_rollback(lambda: self._dialect.release_owner(owner_id))

@@ -17,9 +17,9 @@ from stepwell.errors import (
 
 _RERUNNABLE = ("40001", "40P01")  # serialization failure, deadlock
 
-_TRY_AGAIN = "try again; `stepwell owners list` shows the processes at work"
+_TRY_AGAIN = "try again; `stepwell status` shows what is at work"
 _RECONNECT = "see whether the server is running, then run it again"
-_RESTORE = "`stepwell doctor`, then restore a copy"
+_RESTORE = "put it aside and restore a copy of it"
 
 # By the whole state, or by its class of two characters.
 _ERROR_BY_STATE: dict[str, tuple[type[DatabaseError], str]] = {

@@ -16,12 +16,12 @@ from stepwell.errors import (
 BUSY = 5
 
 _ERROR_BY_CODE: dict[int, tuple[type[DatabaseError], str]] = {
-    BUSY: (DatabaseBusy, "try again; `stepwell owners list` shows the processes at work"),
+    BUSY: (DatabaseBusy, "try again; `stepwell status` shows what is at work"),
     6: (DatabaseBusy, "close results that are still open on the same connection"),  # LOCKED
     7: (DatabaseError, "the process is out of memory"),  # NOMEM
     8: (DatabaseReadOnly, "let this user write the file and its folder"),  # READONLY
-    10: (DatabaseError, "look at the disk and the system's log, then `stepwell doctor`"),  # IOERR
-    11: (DatabaseDamaged, "`stepwell doctor`, then restore a copy from `stepwell backup list`"),
+    10: (DatabaseError, "look at the disk and at the system's log"),  # IOERR
+    11: (DatabaseDamaged, "put the file aside and restore a copy of it"),
     13: (DatabaseFull, "free some space on the disk, then run it again"),  # FULL
     14: (CannotOpenDatabase, "correct the path, or the rights on the file and its folder"),
     19: (ConstraintViolation, "correct the row"),  # CONSTRAINT

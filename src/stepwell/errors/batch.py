@@ -61,7 +61,7 @@ class JobExecutionAlreadyRunning(BatchError):
         if owner_is_dead:
             fact, hint = "is running, its owner is dead", f"`stepwell recover {execution_id}`"
         elif waits:
-            fact, hint = "waits for a worker", "`stepwell work` runs it"
+            fact, hint = "waits for a worker", f"`stepwell stop {execution_id}`"
         else:
             fact, hint = "is running", f"`stepwell stop {execution_id}`"
         super().__init__(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
+
+from stepwell.errors import InvalidSetting
 
 
 @dataclass(frozen=True)
@@ -35,3 +37,37 @@ def make_artifact(artifact: Any, scope: Scope) -> Any:
     if isinstance(artifact, ArtifactFactory):
         return artifact.create_artifact(scope)
     return artifact
+
+
+class ArtifactRegistry:
+    """The short names that job files may use as ``ref`` (S79); two of one name are refused.
+
+    A module that the settings name in ``jobs`` gives them in a mapping called ``artifacts``::
+
+        artifacts = {"recalculateDay": RecalculateDay, "audit": AuditListener}
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Any, str]] = {}
+
+    def add(self, name: str, artifact: Any, *, origin: str) -> None:
+        """Register a class, a function or an object; the same a second time is nothing.
+
+        Raises:
+            InvalidSetting: another artifact has the name.
+        """
+        known, first = self._known.setdefault(name, (artifact, origin))
+        if known is not artifact:
+            raise InvalidSetting(
+                f"artifacts must have names of their own, got {name!r} twice:"
+                f" in {first} and in {origin}",
+                hint="rename one of them",
+                fields={"artifact": name, "origins": [first, origin]},
+            )
+
+    def find(self, name: str) -> Any | None:
+        """The artifact of this name, or None."""
+        return self._known.get(name, (None, ""))[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._known))

@@ -36,7 +36,7 @@ class Invariant:
                 severity=Severity.ERROR,
                 where=self.where.format(*row),
                 what=self.what.format(*row),
-                hint="`stepwell doctor` explains and repairs it",
+                hint="please report it, with the output of `stepwell status`",
                 rule=self.rule,
             )
             for row in reader.fetch_all(self.query)

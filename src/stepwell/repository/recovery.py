@@ -75,12 +75,14 @@ def recover_execution(
         return record
     if not force and not liveness.is_dead(record.owner_id):
         raise _owner_lives(transaction, record)
-    failure = failure or _failure(transaction, record, because, force=force)
-    because = Because(because.actor, because.reason or failure.message)
-    at = max(at, record.last_updated)
     # A chunk of a living owner locks its step's row alone; wait for it, then read what it left.
     transaction.fetch_all(LOCK_STEPS, {"id_": execution_id})
-    for step in list_steps(transaction, execution_id):
+    steps = list_steps(transaction, execution_id)
+    heard = max([record.last_updated, *(step.last_updated for step in steps)])
+    failure = failure or _failure(transaction, record, because, heard, force=force)
+    because = Because(because.actor, because.reason or failure.message)
+    at = max(at, heard)
+    for step in steps:
         if step.batch_status.is_running:
             _fail_step(transaction, step, failure, because, at=at)
     new_fence = record.fence + 1
@@ -153,13 +155,15 @@ def _one_row(updated: int, execution_id: int) -> None:
         )
 
 
-def _failure(reader: Reader, record: JobExecution, because: Because, *, force: bool) -> Failure:
+def _failure(
+    reader: Reader, record: JobExecution, because: Because, heard: datetime, *, force: bool
+) -> Failure:
     assert record.owner_id is not None
     owner = find_owner(reader, record.owner_id) or f"owner {record.owner_id}"
     if force:
         return Failure("RecoveredByForce", f"taken from {owner} by force: {because.reason}")
-    heard = record.last_updated.isoformat(timespec="seconds")
-    return Failure("OwnerDied", f"{owner} died; its last record is of {heard}")
+    last = heard.isoformat(timespec="seconds")
+    return Failure("OwnerDied", f"{owner} died; its last record is of {last}")
 
 
 def _owner_lives(reader: Reader, record: JobExecution) -> JobExecutionIsRunning:

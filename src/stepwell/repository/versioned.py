@@ -125,7 +125,7 @@ def why_no_row(
     if found is None:
         return OptimisticLockingFailure(
             f"cannot update {what}: no such row exists, this owner holds version {held_version}",
-            hint="it was deleted meanwhile; `stepwell doctor` looks for the reason",
+            hint="it was deleted meanwhile; `stepwell status` shows what is there",
             fields=fields,
         )
     version, fence = found

@@ -22,7 +22,7 @@ from stepwell.job.function import with_arguments
 from stepwell.job.step import ChunkStep, PartitionedStep, Step, TaskletStep
 from stepwell.repository.steps import get_context
 from stepwell.runner.context import JobContext
-from stepwell.runner.running import RunningExecution
+from stepwell.runner.running import RunningExecution, StopApplied
 from stepwell.runner.step import StepFailed, StepRunner, as_dict
 
 logger = logging.getLogger("stepwell.runner")
@@ -97,7 +97,10 @@ class Sequencer:
             self._running.read_requests()
             if self._running.stop_flag.is_set():
                 return Ending(terminates=BatchStatus.STOPPED)  # No element starts now (S42).
-            ending = self._run(element, job, last)
+            try:
+                ending = self._run(element, job, last)
+            except StopApplied:
+                return Ending(terminates=BatchStatus.STOPPED)
             if ending.terminates is not None and not isinstance(element, _STEPS):
                 return ending  # It passes through every container around it (S48).
             following = self._follow(element, ending, elements, implied=implied)

@@ -51,8 +51,6 @@ class JobRunner:
                 self._running.execution_id,
             )
             raise
-        finally:
-            self._running.ended.set()
 
     def _run(self, previous: JobExecution | None) -> JobExecution:
         running = self._running
@@ -107,15 +105,17 @@ class JobRunner:
 
     def _end(self, job: JobContext, sequencer: Sequencer, ending: Ending) -> JobExecution:
         """The terminal status, once; the original exception stays in the caller's hands (S73)."""
-        status, error = self._status(ending), ending.error
+        error = ending.error
         failure = Failure.of(error) if error is not None else None
-        ended = self._running.end(
-            batch_status=status,
-            result=derive_job_result(status, sequencer.results),
-            exit_status=(job.exit_status or str(status))[:EXIT_STATUS_CHARACTERS_MAX],
-            failure=failure,
-            restart_position=ending.restart,
-        )
+        with self._running.no_stop():
+            status = self._status(ending)
+            ended = self._running.end(
+                batch_status=status,
+                result=derive_job_result(status, sequencer.results),
+                exit_status=(job.exit_status or str(status))[:EXIT_STATUS_CHARACTERS_MAX],
+                failure=failure,
+                restart_position=ending.restart,
+            )
         name = self._job.name
         if failure is None:
             logger.info("execution %s of job %r is %s", ended.execution_id, name, status)

@@ -32,6 +32,10 @@ logger = logging.getLogger("stepwell.runner")
 SLOW_TRANSACTION_S = 0.1  # Everybody else's writers wait meanwhile (S90).
 
 
+class StopApplied(Exception):
+    """The job is STOPPING: no step starts now (S42)."""
+
+
 class RunningExecution:
     """The owner's side of one job execution.
 
@@ -76,6 +80,12 @@ class RunningExecution:
         with self._lock:
             self.job = self.repository.begin_execution(self.job)
         return self.job.batch_status is BatchStatus.STARTED
+
+    @contextmanager
+    def no_stop(self) -> Iterator[None]:
+        """A stop that comes within this block waits; when the job ends in it, it is late (S12)."""
+        with self._lock:
+            yield
 
     def end(self, **changes: Any) -> JobExecution:
         """Record the terminal status; see ``JobRepository.end_execution``."""
@@ -151,8 +161,14 @@ class RunningExecution:
             self.job = replace(self.job, last_step=step_name)
 
     def start_step(self, step: StepExecution, context: str) -> StepExecution:
-        """Insert a step execution before any of its code runs (S22)."""
+        """Insert a step execution before any of its code runs (S22).
+
+        Raises:
+            StopApplied: a stop was there first; nothing was inserted.
+        """
         with self._lock:
+            if self.stop_flag.is_set():
+                raise StopApplied
             self.job, started = self.repository.start_step(
                 self.job, step, context, current_step=self._current_step(also=step.step_name)
             )

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from threading import Event, Thread
 
-from stepwell.errors import JobExecutionNotRunning, StepwellError
+from stepwell.errors import BatchError, JobExecutionNotRunning, StepwellError
 from stepwell.execution.result import Failure
 from stepwell.repository.history import Because
 from stepwell.repository.repository import JobRepository
@@ -78,13 +78,24 @@ class Watcher:
                 requests = all_open_requests(reader)
             for request in requests:
                 if request.kind == "stop" and request.execution_id in running:
-                    running[request.execution_id].apply_stop(request.because)
+                    self._apply_stop(running[request.execution_id], request.because)
         for execution in running.values():
             if execution.stop_flag.is_set():
                 execution.call_stops()
         for execution_id, failure in list(self._strays.items()):
-            self._repository.settle_stray(execution_id, failure)
+            try:
+                self._repository.settle_stray(execution_id, failure)
+            except BatchError:
+                logger.exception("execution %s cannot be settled", execution_id)
             del self._strays[execution_id]
+
+    @staticmethod
+    def _apply_stop(execution: RunningExecution, because: Because) -> None:
+        """What is wrong with one execution is its own thread's to report, and keeps no other."""
+        try:
+            execution.apply_stop(because)
+        except BatchError as error:
+            logger.info("a stop of execution %s: %s", execution.execution_id, error)
 
     def _watch(self) -> None:
         while not self._closed:

@@ -321,7 +321,7 @@ def test_damaged_pages_are_said(sqlite: Database, sqlite_url: str) -> None:
     ):
         reader.fetch_all(ALL)
     assert "database disk image is malformed" in str(caught.value)
-    assert "`stepwell doctor`" in caught.value.hint
+    assert "restore a copy" in caught.value.hint
 
 
 def test_busy_is_what_may_be_run_again_the_gates_own_busy_is_not(sqlite: Database) -> None:

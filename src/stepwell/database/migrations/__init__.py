@@ -76,7 +76,7 @@ def _is_head(version: str | None, location: str) -> bool:
         raise SchemaTooNew(
             f"cannot open database {location!r}: its format is {version.lstrip('0')},"
             f" this release reads up to {HEAD.lstrip('0')}",
-            hint="upgrade Stepwell, or restore an older copy from `stepwell backup list`",
+            hint="upgrade Stepwell, or restore an older copy of the database",
             fields={"database": location, "format": version, "format_max": HEAD},
         )
     return version == HEAD

@@ -1,0 +1,1 @@
+CREATE INDEX IF NOT EXISTS forecast_valid_at ON forecast (valid_at);

@@ -1,0 +1,157 @@
+"""``jobs``: what the settings define, with parameters, steps and the last execution of each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stepwell.cli.completion import complete_job_names
+
+if TYPE_CHECKING:
+    from stepwell.cli.definitions import Definition
+    from stepwell.cli.session import Session
+    from stepwell.execution.records import JobExecution
+
+commands = typer.Typer()
+
+
+@commands.callback(invoke_without_command=True)
+def list_jobs(
+    context: typer.Context,
+    wants_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the jobs: parameters, number of steps, where defined, last execution.
+
+    They come from the modules that stepwell.toml names. `jobs show JOB` shows one in full.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from stepwell.cli.definitions import definition_json
+    from stepwell.cli.output import Output, Page
+    from stepwell.cli.representation import execution_json
+
+    session: Session = context.obj
+    output = Output(wants_json=wants_json)
+    definitions = _definitions(session)
+    last, missing = _last_executions(session, [d.job.name for d in definitions])
+    if wants_json:
+        output.json(
+            {
+                "jobs": [
+                    {
+                        **definition_json(definition),
+                        "last_execution": execution_json(last[definition.job.name])
+                        if definition.job.name in last
+                        else None,
+                    }
+                    for definition in definitions
+                ]
+            }
+        )
+        return
+    page = Page()
+    page.table(
+        ["JOB", "PARAMETERS", ">STEPS", "DEFINED IN", "LAST EXECUTION", "DESCRIPTION"],
+        [_row(definition, last.get(definition.job.name)) for definition in definitions],
+    )
+    if not definitions:
+        page = Page()
+        page.line(f"no jobs: {_where(session)}")
+        page.hint("`stepwell init` writes a first one, `jobs = [...]` in stepwell.toml names them")
+    elif missing:
+        page.line()
+        page.line(f"nothing has run yet: {missing}")
+        page.hint("`stepwell run JOB` makes the database and runs one")
+    output.page(page)
+
+
+@commands.command("show")
+def show_job(
+    context: typer.Context,
+    job: Annotated[
+        str, typer.Argument(metavar="JOB", autocompletion=complete_job_names, help="Its name.")
+    ],
+    wants_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show one job in full: its parameters, and its steps in order with their options."""
+    from stepwell.cli.definitions import definition_json, definition_page
+    from stepwell.cli.output import Output
+    from stepwell.cli.representation import execution_json
+
+    session: Session = context.obj
+    output = Output(wants_json=wants_json)
+    definition = _definition(session, job)
+    last = _last_executions(session, [job])[0].get(job)
+    if wants_json:
+        last_json = execution_json(last) if last else None
+        output.json({**definition_json(definition), "last_execution": last_json})
+    else:
+        output.page(definition_page(definition, _last_text(last)))
+
+
+def _definitions(session: Session) -> list[Definition]:
+    from stepwell.cli.definitions import Definition
+    from stepwell.job.registry import JobRegistry
+
+    session.prefer_newer_sqlite()
+    registry = JobRegistry()
+    registry.load_modules(session.settings.jobs, session.settings.folder)
+    return [Definition(registered.job, registered.origin) for registered in registry]
+
+
+def _definition(session: Session, name: str) -> Definition:
+    """Raises NoSuchJob with the nearest name."""
+    from stepwell.job.registry import JobRegistry
+
+    definitions = {definition.job.name: definition for definition in _definitions(session)}
+    if name not in definitions:
+        registry = JobRegistry()
+        for definition in definitions.values():
+            registry.add(definition.job, origin=definition.origin)
+        registry.get(name)
+    return definitions[name]
+
+
+def _last_executions(session: Session, names: list[str]) -> tuple[dict[str, JobExecution], str]:
+    """The last execution of each job that has one; and why there is none, if no database is."""
+    from stepwell.errors import CannotOpenDatabase
+    from stepwell.repository.browse import last_execution_ids
+    from stepwell.repository.executions import get_execution
+
+    try:
+        database = session.open_database()
+    except CannotOpenDatabase as error:
+        return {}, error.message
+    with database, database.read() as reader:
+        ids = last_execution_ids(reader)
+        return {name: get_execution(reader, ids[name]) for name in names if name in ids}, ""
+
+
+def _row(definition: Definition, last: JobExecution | None) -> list[str]:
+    from stepwell.cli.definitions import parameter_text
+
+    return [
+        definition.job.name,
+        ", ".join(map(parameter_text, definition.parameters)),
+        str(definition.step_count),
+        definition.origin,
+        _last_text(last),
+        definition.job.description,
+    ]
+
+
+def _last_text(last: JobExecution | None) -> str:
+    from stepwell.cli.running import status_text
+    from stepwell.cli.text import local_time
+
+    if last is None:
+        return ""
+    return f"{last.execution_id} {status_text(last)} {local_time(last.end_time or last.start_time)}"
+
+
+def _where(session: Session) -> str:
+    settings = session.settings
+    if settings.file is None:
+        return f"there is no stepwell.toml in {str(settings.folder)!r}"
+    return f"{str(settings.file)!r} names {'no module' if not settings.jobs else 'none with a job'}"

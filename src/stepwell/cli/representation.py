@@ -1,0 +1,203 @@
+"""Records as JSON values: the stable form of every ``--json``, described in ``docs/cli.md``.
+
+Names are snake_case, times ISO 8601 in UTC, durations seconds. A key is never left out: what is
+unknown is null. New keys may come; a key keeps its name and meaning within a major version.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from stepwell.cli.progress import StepProgress
+from stepwell.cli.reading import Details, Look, Overview
+from stepwell.cli.text import iso_utc, seconds_between
+from stepwell.execution.json import from_json
+from stepwell.execution.records import (
+    JobExecution,
+    Metrics,
+    PartitionExecution,
+    SkippedItem,
+    StatusChange,
+)
+from stepwell.execution.result import Failure
+from stepwell.repository.owners import Owner
+
+Json = dict[str, Any]
+
+
+def execution_json(execution: JobExecution, *, at: datetime | None = None) -> Json:
+    """One execution without its steps; ``at`` is now, for the duration of one that runs."""
+    started = execution.start_time
+    return {
+        "execution_id": execution.execution_id,
+        "instance_id": execution.instance_id,
+        "job": execution.job_name,
+        "status": str(execution.batch_status),
+        "result": execution.result and str(execution.result),
+        "exit_status": execution.exit_status,
+        "parameters": [
+            {"name": p.name, "type": p.type, "value": p.value, "identifying": p.identifying}
+            for p in execution.parameters
+        ],
+        "created_at": iso_utc(execution.create_time),
+        "started_at": iso_utc(started),
+        "ended_at": iso_utc(execution.end_time),
+        "updated_at": iso_utc(execution.last_updated),
+        "duration_s": seconds_between(started, execution.end_time or at),
+        "current_step": execution.current_step,
+        "last_step": execution.last_step,
+        "stop_requested": execution.stop_requested,
+        "trigger_source": execution.trigger_source,
+        "triggered_by": execution.triggered_by,
+        "failure": failure_json(execution.failure),
+    }
+
+
+def look_json(look: Look) -> Json:
+    """An execution with its owner and its steps."""
+    return {
+        **execution_json(look.execution, at=look.at),
+        "owner": _owner(look.owner, look.owner_is_dead),
+        "steps": [step_json(progress, at=look.at) for progress in look.steps],
+    }
+
+
+def details_json(details: Details) -> Json:
+    """Everything that ``status ID`` shows."""
+    return {
+        **look_json(details.look),
+        "earlier_execution_ids": list(details.earlier),
+        "later_execution_id": details.later_id,
+        "partitions": [
+            {"step": progress.step.step_name, **_partition(partition)}
+            for progress in details.look.steps
+            for partition in details.partitions.get(progress.step.step_execution_id, ())
+        ],
+        "skip_count": details.skip_count,
+        "skips": [_skip(skip) for skip in details.skips],
+        "history": [_change(change) for change in details.history],
+    }
+
+
+def overview_json(overview: Overview) -> Json:
+    """Everything that ``status`` shows."""
+    return {
+        "database": overview.location,
+        "running": [look_json(look) for look in overview.running],
+        "waiting": [look_json(look) for look in overview.waiting],
+        "failed": [execution_json(execution) for execution in overview.failed],
+        "completed": [execution_json(execution) for execution in overview.completed],
+    }
+
+
+def step_json(progress: StepProgress, *, at: datetime) -> Json:
+    """One step execution with its counters and its progress."""
+    step = progress.step
+    return {
+        "step_execution_id": step.step_execution_id,
+        "step": step.step_name,
+        "status": str(step.batch_status),
+        "result": step.result and str(step.result),
+        "exit_status": step.exit_status,
+        "started_at": iso_utc(step.start_time),
+        "ended_at": iso_utc(step.end_time),
+        "duration_s": seconds_between(step.start_time, step.end_time or at),
+        "counters": _counters(step.metrics),
+        "partitions": step.partition_total
+        if step.partition_total is None
+        else {
+            "total": step.partition_total,
+            "completed": step.partition_completed,
+            "failed": step.partition_failed,
+            "partial": step.partition_partial,
+        },
+        "progress": None
+        if progress.done is None
+        else {
+            "done": progress.done,
+            "total": progress.total,
+            "unit": progress.unit,
+            "percent": progress.percent,
+            "rate_per_s": _rounded(progress.rate_per_s),
+            "eta_s": _rounded(progress.eta_s),
+        },
+        "failure": failure_json(step.failure),
+    }
+
+
+def failure_json(failure: Failure | None) -> Json | None:
+    """Type, message and trace of an exception."""
+    if failure is None:
+        return None
+    return {"type": failure.type, "message": failure.message, "trace": failure.trace}
+
+
+def _owner(owner: Owner | None, is_dead: bool | None) -> Json | None:
+    if owner is None:
+        return None
+    return {
+        "owner_id": owner.owner_id,
+        "host": owner.host,
+        "pid": owner.pid,
+        "purpose": owner.purpose,
+        "is_dead": is_dead,
+    }
+
+
+def _counters(metrics: Metrics) -> Json:
+    return {
+        "read_count": metrics.read_count,
+        "write_count": metrics.write_count,
+        "filter_count": metrics.filter_count,
+        "commit_count": metrics.commit_count,
+        "rollback_count": metrics.rollback_count,
+        "read_skip_count": metrics.read_skip_count,
+        "process_skip_count": metrics.process_skip_count,
+        "write_skip_count": metrics.write_skip_count,
+    }
+
+
+def _partition(partition: PartitionExecution) -> Json:
+    return {
+        "number": partition.number,
+        "name": partition.name,
+        "input": from_json(partition.input),
+        "status": str(partition.batch_status),
+        "outcome": partition.outcome and str(partition.outcome),
+        "exit_status": partition.exit_status,
+        "message": partition.message,
+        "counts": partition.counts,
+        "started_at": iso_utc(partition.start_time),
+        "ended_at": iso_utc(partition.end_time),
+        "errors": [
+            {"key": error.key, "failure": failure_json(error.failure)} for error in partition.errors
+        ],
+    }
+
+
+def _skip(skip: SkippedItem) -> Json:
+    return {
+        "step": skip.step_name,
+        "phase": skip.phase,
+        "position": skip.position,
+        "item": skip.item,
+        "error_type": skip.error_type,
+        "error_message": skip.error_message,
+        "skipped_at": iso_utc(skip.skipped_at),
+    }
+
+
+def _change(change: StatusChange) -> Json:
+    return {
+        "changed_at": iso_utc(change.changed_at),
+        "step": change.step_name,
+        "from_status": change.from_status and str(change.from_status),
+        "to_status": str(change.to_status),
+        "actor": change.actor,
+        "reason": change.reason,
+    }
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 3)

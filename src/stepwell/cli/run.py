@@ -1,0 +1,189 @@
+"""``run`` and ``restart``: a job in the foreground, watched while it runs, stopped by Ctrl-C."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stepwell.cli.completion import complete_job_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from stepwell.cli.output import Output
+    from stepwell.cli.session import Session
+    from stepwell.execution.records import JobExecution
+    from stepwell.node import Node
+
+
+def run(
+    context: typer.Context,
+    job: Annotated[
+        str, typer.Argument(metavar="JOB", autocompletion=complete_job_names, help="Its name.")
+    ],
+    parameters: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME=VALUE", help="Parameters, in snake_case or camelCase."),
+    ] = None,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="A new instance, although this one is already COMPLETED."),
+    ] = False,
+    wants_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run a job here and now, and show how far it is.
+
+    Executions whose process is proven dead are recovered first. A failed or stopped instance goes
+    on where it stopped. Ctrl-C stops after the current chunk, twice ends at once.
+    """
+    from stepwell.cli.output import Output
+
+    session: Session = context.obj
+    output = Output(wants_json=wants_json)
+    given = _read_parameters(f"start job {job!r}", f"stepwell run {job}", parameters or [])
+    _require_job(session, job)
+    with session.open_node(create=True, purpose="run") as node:
+        node.load_jobs()
+        recovered = node.operator.recover_dead()
+        for execution in recovered:
+            _tell_recovered(output, execution)
+        code = _in_the_foreground(
+            session,
+            node,
+            output,
+            lambda: node.operator.start(job, given, again=again, triggered_by=_user()),
+            recovered=recovered,
+        )
+    raise typer.Exit(code)
+
+
+def restart(
+    context: typer.Context,
+    execution_id: Annotated[int, typer.Argument(metavar="ID", help="A FAILED or STOPPED one.")],
+    parameters: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME=VALUE",
+            help="Replace all parameters; without any those of the execution are used again.",
+        ),
+    ] = None,
+    wants_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run a failed or stopped execution's instance again, from where it stopped.
+
+    What is COMPLETED is not done again: steps, chunks and partitions. Ctrl-C as in `run`.
+    """
+    from stepwell.cli.output import Output
+
+    session: Session = context.obj
+    output = Output(wants_json=wants_json)
+    command = f"stepwell restart {execution_id}"
+    given = _read_parameters(f"restart execution {execution_id}", command, parameters or [])
+    with session.open_node(purpose="restart") as node:
+        node.load_jobs()
+        code = _in_the_foreground(
+            session,
+            node,
+            output,
+            lambda: node.operator.restart(execution_id, given or None),
+        )
+    raise typer.Exit(code)
+
+
+def _read_parameters(purpose: str, command: str, words: Sequence[str]) -> dict[str, object]:
+    """``["day=2026-11-20"]`` as a mapping.
+
+    Raises:
+        JobStartError: a word is no ``name=value``, or a name stands twice.
+    """
+    from stepwell.errors import JobStartError
+
+    example = f"for example `{command} day=2026-11-20`"
+    given: dict[str, object] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name.strip():
+            raise JobStartError(
+                f"cannot {purpose}: a parameter must be written name=value, got {word!r}",
+                hint=example,
+                fields={"parameter": word},
+            )
+        if name in given:
+            raise JobStartError(
+                f"cannot {purpose}: parameter {name!r} is given twice",
+                hint=example,
+                fields={"parameter": name},
+            )
+        given[name] = value
+    return given
+
+
+def _require_job(session: Session, name: str) -> None:
+    """Refuse an unknown job before a database is made for it.
+
+    Raises:
+        NoSuchJob: with the nearest name, or where the settings are missing.
+    """
+    from stepwell.errors import NoSuchJob
+    from stepwell.job.registry import JobRegistry
+
+    session.prefer_newer_sqlite()
+    settings = session.settings
+    registry = JobRegistry()
+    registry.load_modules(settings.jobs, settings.folder)
+    if settings.file is None and not settings.jobs:
+        raise NoSuchJob(
+            f"cannot find job {name!r}: there is no stepwell.toml in {str(settings.folder)!r}",
+            hint="`stepwell init` writes one; or go to its folder, or name it with `--config`",
+            fields={"job": name, "known": []},
+        )
+    registry.get(name)
+
+
+def _user() -> str | None:
+    """The login name of whoever starts a job; None where the system knows none."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return None
+
+
+def _tell_recovered(output: Output, execution: JobExecution) -> None:
+    if not output.wants_json:
+        why = execution.failure.message if execution.failure else "its owner died"
+        output.line(
+            f"recovered execution {execution.execution_id} of job {execution.job_name!r}: {why}"
+        )
+
+
+def _in_the_foreground(
+    session: Session,
+    node: Node,
+    output: Output,
+    start: Callable[[], int],
+    *,
+    recovered: Sequence[JobExecution] = (),
+) -> int:
+    """Start, show, wait, sum up; answers the exit status."""
+    import contextlib
+    import sys
+
+    from stepwell.cli.foreground import Foreground
+    from stepwell.cli.output import exit_status_of_execution
+    from stepwell.cli.representation import execution_json
+
+    with contextlib.ExitStack() as stack:
+        if output.wants_json:
+            # A job may print; stdout belongs to the one document.
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        foreground = stack.enter_context(Foreground(node, output, session.clock))
+        look = foreground.watch(start())
+        if output.wants_json:
+            extra = {"recovered": [execution_json(execution) for execution in recovered]}
+            foreground.print_json(look, extra)
+        else:
+            foreground.print_summary(look)
+    return exit_status_of_execution(look.execution)

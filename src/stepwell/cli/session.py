@@ -1,0 +1,118 @@
+"""What every command shares: the global options, the settings, and the doors to the database."""
+
+from __future__ import annotations
+
+import gc
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stepwell.clock import Clock
+from stepwell.errors import CannotOpenDatabase, SettingsError
+from stepwell.settings import CONFIG_VARIABLE, Settings, load_settings
+
+if TYPE_CHECKING:
+    from stepwell.database.connect import Database
+    from stepwell.node import Node
+
+
+@dataclass
+class Session:
+    """One call of the command line.
+
+    Nothing is read before a command asks for it, so that ``--help`` works in a broken folder.
+    """
+
+    database_url: str | None = None
+    config: Path | None = None
+    clock: Clock = field(default_factory=Clock)
+    _settings: Settings | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, flags included; read once.
+
+        Raises:
+            SettingsError: the file or a value is wrong.
+        """
+        if self._settings is None:
+            self._settings = self._load_settings()
+        return self._settings
+
+    def use(self, settings: Settings) -> None:
+        """Go on with these settings."""
+        self._settings = settings
+
+    def _load_settings(self) -> Settings:
+        environment = dict(os.environ)
+        if self.config is not None:
+            if not self.config.exists():
+                raise SettingsError(
+                    f"cannot read settings {str(self.config)!r}: there is no such file",
+                    hint="correct `--config`, or make one with `stepwell init`",
+                )
+            environment[CONFIG_VARIABLE] = str(self.config.absolute())
+        return load_settings({"database": self.database_url}, environment=environment)
+
+    def prefer_newer_sqlite(self) -> None:
+        """Use the SQLite of the extra, unless the settings say otherwise."""
+        if self.settings.sqlite_driver in ("auto", "pysqlite3"):
+            from stepwell.database.sqlite_driver import prefer_newer_sqlite
+
+            prefer_newer_sqlite()
+
+    def open_database(self, *, create: bool = False, migrated: bool = True) -> Database:
+        """The database of the settings, with Stepwell's tables brought up to date.
+
+        A missing file is created only with ``create``; so are the tables where there are none at
+        all: looking at the wrong file must not change it. ``migrated`` False leaves them alone.
+
+        Raises:
+            CannotOpenDatabase: there is no such file, or it has no tables of Stepwell.
+            DatabaseError: the message says what to do.
+        """
+        self.prefer_newer_sqlite()
+        from stepwell.database.connect import open_database
+        from stepwell.database.dialect import DatabaseOptions
+        from stepwell.database.migrations import migrate
+
+        settings = self.settings
+        chosen = {
+            option.name: getattr(settings, option.name)
+            for option in fields(DatabaseOptions)
+            if hasattr(settings, option.name)
+        }
+        database = open_database(
+            settings.database_url,
+            clock=self.clock,
+            options=DatabaseOptions(**chosen, create=create),
+        )
+        try:
+            if migrated:
+                if not create and database.schema_version() is None:
+                    raise CannotOpenDatabase(
+                        f"cannot read database {database.location!r}: it has no Stepwell tables",
+                        hint="`stepwell init` or `stepwell run JOB` makes them,"
+                        " if this is the right database",
+                        fields={"database": database.location},
+                    )
+                migrate(database)
+        except BaseException:
+            database.close()
+            raise
+        # See main(): from here on little is imported and much may be done.
+        gc.freeze()
+        gc.enable()
+        return database
+
+    def open_node(self, *, create: bool = False, purpose: str = "cli") -> Node:
+        """The database with everything wired on it; for commands that change something."""
+        from stepwell.node import Node
+
+        database = self.open_database(create=create)
+        try:
+            return Node(database, self.settings, self.clock, purpose=purpose)
+        except BaseException:
+            database.close()
+            raise
