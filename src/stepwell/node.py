@@ -10,6 +10,7 @@ from stepwell.database.dialect import DatabaseOptions
 from stepwell.database.migrations import migrate
 from stepwell.job.registry import JobRegistry
 from stepwell.operator import JobOperator
+from stepwell.repository.questions import Access
 from stepwell.repository.repository import JobRepository
 from stepwell.settings import Settings, load_settings
 
@@ -24,14 +25,22 @@ class Node:
     """
 
     def __init__(
-        self, database: Database, settings: Settings, clock: Clock, *, purpose: str
+        self,
+        database: Database,
+        settings: Settings,
+        clock: Clock,
+        *,
+        purpose: str,
+        access: Access | None = None,
     ) -> None:
         self.database = database
         self.settings = settings
         self.clock = clock
         self.repository = JobRepository(database, clock)
         self.registry = JobRegistry()
-        self.operator = JobOperator(self.repository, self.registry, settings, purpose=purpose)
+        self.operator = JobOperator(
+            self.repository, self.registry, settings, purpose=purpose, access=access
+        )
 
     @classmethod
     def open(
@@ -41,11 +50,14 @@ class Node:
         clock: Clock | None = None,
         create: bool = True,
         purpose: str = "library",
+        access: Access | None = None,
     ) -> Node:
         """Open a URL, a Settings, or (None) what the settings of this process name.
 
         Stepwell's own tables are migrated before anything else (S199). ``create`` False refuses
-        a missing SQLite file. The jobs of the settings are loaded when ``load_jobs`` is called.
+        a missing SQLite file. ``access`` is asked before each operation of the operator and
+        refuses it by answering False (S176). The jobs of the settings are loaded when
+        ``load_jobs`` is called.
 
         Raises:
             SettingsError, DatabaseError: the message says what to do.
@@ -71,15 +83,21 @@ class Node:
         except BaseException:
             database.close()
             raise
-        return cls(database, settings, clock, purpose=purpose)
+        return cls(database, settings, clock, purpose=purpose, access=access)
 
     def load_jobs(self) -> None:
-        """Import the modules that the settings name and register their jobs.
+        """Import the modules that the settings name and register their jobs and the job files.
 
         Raises:
-            InvalidSetting: a module cannot be imported, or two jobs have one name.
+            InvalidSetting: a module cannot be imported, a job file is not there, or two jobs have
+                one name.
         """
-        self.registry.load_modules(self.settings.jobs, self.settings.folder)
+        settings = self.settings
+        self.registry.load_modules(settings.jobs, settings.folder)
+        if settings.job_files:
+            from stepwell.jsl.source import load_job_files  # XML and YAML only when needed.
+
+            load_job_files(self.registry, settings.job_files, settings.folder)
 
     def close(self) -> None:
         """Stop what runs here, wait within the shutdown timeout, close the connections."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Lock, Thread
 from typing import Any
 
@@ -13,19 +14,21 @@ from stepwell.errors import (
     JobRestartError,
     JobStartError,
     LostOwnership,
-    NoSuchJob,
     StepwellError,
 )
-from stepwell.execution.parameters import JobParameter, job_key
-from stepwell.execution.records import JobExecution, JobInstance, StepExecution
+from stepwell.execution.parameters import JobParameter, job_key, parse_parameter
+from stepwell.execution.records import JobExecution
 from stepwell.execution.result import Failure
+from stepwell.execution.status import BatchStatus
 from stepwell.job.check import check_job
 from stepwell.job.job import Job
 from stepwell.job.parameters import ResolvedParameters, resolve_parameters, restore_parameters
 from stepwell.job.registry import JobRegistry
-from stepwell.repository import executions, instances
+from stepwell.repository import executions
 from stepwell.repository.creation import CreatedExecution, NewExecution, refuse_restart
 from stepwell.repository.history import Because
+from stepwell.repository.outcome import is_unknown
+from stepwell.repository.questions import Access, JobQuestions
 from stepwell.repository.repository import JobRepository
 from stepwell.runner.job import JobRunner
 from stepwell.runner.running import RunningExecution
@@ -48,10 +51,12 @@ def _restarting() -> Iterator[None]:
         ) from error
 
 
-class JobOperator:
+class JobOperator(JobQuestions):
     """The verbs, on one database. Threads may share it; ``Node.operator`` is one.
 
     Every verb that changes something takes the actor and the reason that go to the history (S175).
+    The host's ``access`` hook is asked before each operation; a refusal is a JobSecurityError,
+    and nothing was read or written (S176).
     """
 
     def __init__(
@@ -61,9 +66,9 @@ class JobOperator:
         settings: Settings,
         *,
         purpose: str = "library",
+        access: Access | None = None,
     ) -> None:
-        self._repository = repository
-        self._registry = registry
+        super().__init__(repository, registry, access)
         self._settings = settings
         self._purpose = purpose
         self._owner_id: int | None = None
@@ -97,8 +102,8 @@ class JobOperator:
             NoSuchJob, JobStartError: nothing was recorded (S8, S183).
             JobInstanceAlreadyComplete, JobExecutionAlreadyRunning, JobRestartError: see S6.
         """
-        definition = self._definition(job)
-        resolved = resolve_parameters(definition.name, definition.parameters, parameters or {})
+        self._permit("start", job if isinstance(job, str) else job.name)
+        definition, resolved = self._resolve(job, parameters or {})
         created = self._create(
             definition,
             resolved,
@@ -124,21 +129,22 @@ class JobOperator:
             what :meth:`start` raises, and LostOwnership or a DatabaseError when the end could not
             be recorded; the row is then settled by recovery (S190).
         """
-        definition = self._definition(job)
-        resolved = resolve_parameters(definition.name, definition.parameters, parameters or {})
+        self._permit("run", job if isinstance(job, str) else job.name)
+        definition, resolved = self._resolve(job, parameters or {})
         created = self._create(definition, resolved, again=again)
         return self._execute(self._adopt(created), definition, resolved, created)
 
     def restart(self, execution_id: int, parameters: Mapping[str, object] | None = None) -> int:
         """Run a FAILED or STOPPED execution's instance again, on a thread; return the new id.
 
-        Without parameters those of the execution are used again; given ones must yield the same
-        job key (S10).
+        Without parameters those of the execution are used again, by a Jakarta Batch job none; given
+        ones must yield the same job key (S10).
 
         Raises:
             NoSuchJobExecution, JobExecutionNotMostRecent, JobExecutionAlreadyComplete,
             JobRestartError: in the order of section 7; nothing was recorded.
         """
+        self._permit("restart", execution_id)
         with self._repository.database.read() as reader:
             record = executions.get_execution(reader, execution_id)
             last = executions.last_of_instance(reader, record.instance_id) or record
@@ -148,14 +154,10 @@ class JobOperator:
                 record, last, self._repository.database.liveness, restartable=restartable
             )
         with _restarting():
-            definition = self._definition(record.job_name)
-            if parameters is None:
-                resolved = restore_parameters(
-                    definition.name, definition.parameters, record.parameters
-                )
-            else:
-                resolved = resolve_parameters(definition.name, definition.parameters, parameters)
-        created = self._create(definition, resolved, restart_of=execution_id)
+            definition, resolved = self._resolve_again(record, parameters)
+        created = self._create(
+            definition, resolved, restart_of=execution_id, reuses=parameters is None
+        )
         return self._run_on_thread(definition, resolved, created)
 
     def wait(self, execution_id: int, timeout_s: float | None = None) -> JobExecution | None:
@@ -171,11 +173,11 @@ class JobOperator:
             thread.join(timeout_s)
             if thread.is_alive():
                 return None
-            del self._threads[execution_id]
+            self._threads.pop(execution_id, None)
         outcome = self._outcomes.pop(execution_id, None)
         if isinstance(outcome, StepwellError):
             raise outcome
-        return outcome or self.get_job_execution(execution_id)
+        return outcome or self._repository.get_execution(execution_id)
 
     # --- stop, abandon, recover --------------------------------------------------------------
 
@@ -187,6 +189,7 @@ class JobOperator:
         Raises:
             NoSuchJobExecution, JobExecutionNotRunning: nothing was asked.
         """
+        self._permit("stop", execution_id)
         record = self._repository.request_stop(execution_id, Because(actor, reason))
         self._watcher.wake()
         return record
@@ -199,7 +202,26 @@ class JobOperator:
         Raises:
             NoSuchJobExecution, JobExecutionIsRunning: nothing was changed.
         """
+        self._permit("abandon", execution_id)
         return self._repository.abandon(execution_id, Because(actor, reason))
+
+    def set_priority(
+        self,
+        execution_id: int,
+        priority: int,
+        *,
+        actor: str = "operator",
+        reason: str | None = None,
+    ) -> JobExecution:
+        """Change the place of work that is not handed out yet: a higher number goes first (S32).
+
+        What already runs is not interrupted.
+
+        Raises:
+            NoSuchJobExecution, JobExecutionNotRunning: nothing was asked.
+        """
+        self._permit("set_priority", execution_id)
+        return self._repository.request_priority(execution_id, priority, Because(actor, reason))
 
     def recover(
         self,
@@ -215,6 +237,7 @@ class JobOperator:
             JobStartError: ``force`` without a reason (S189).
             NoSuchJobExecution, JobExecutionIsRunning: nothing was changed.
         """
+        self._permit("recover", execution_id)
         if force and not reason:
             raise JobStartError(
                 f"cannot recover execution {execution_id} by force: a reason is required",
@@ -224,6 +247,7 @@ class JobOperator:
 
     def recover_dead(self) -> list[JobExecution]:
         """Mark every execution FAILED whose owner is proven dead (S188)."""
+        self._permit("recover")
         return self._repository.recover_dead(Because("runner"))
 
     def request_shutdown(self, reason: str = "shutdown") -> None:
@@ -243,87 +267,28 @@ class JobOperator:
             self._repository.end_owner(self._owner_id)
             self._owner_id = None
 
-    # --- questions ---------------------------------------------------------------------------
-
-    def get_job_names(self) -> list[str]:
-        """Names that are registered or have instances, sorted."""
-        with self._repository.database.read() as reader:
-            recorded = {str(row[0]) for row in reader.fetch_all(instances.LIST_NAMES)}
-        return sorted(recorded | {registered.job.name for registered in self._registry})
-
-    def get_job_instance_count(self, job_name: str) -> int:
-        """How many instances a job has.
-
-        Raises:
-            NoSuchJob: the name is neither registered nor has it an instance (S177).
-        """
-        with self._repository.database.read() as reader:
-            row = reader.fetch_one(instances.COUNT_INSTANCES, {"job_name": job_name})
-        count = int(row[0]) if row else 0
-        if not count and job_name not in self._registry:
-            raise NoSuchJob(
-                f"cannot find job {job_name!r}: it is not registered and has no instance",
-                hint="`stepwell jobs` lists the jobs that are known",
-            )
-        return count
-
-    def get_job_instances(self, job_name: str, start: int, count: int) -> list[JobInstance]:
-        """The window [start, start + count) of a job's instances, newest first.
-
-        Raises:
-            NoSuchJob: see :meth:`get_job_instance_count`.
-        """
-        self.get_job_instance_count(job_name)
-        with self._repository.database.read() as reader:
-            return instances.list_instances(reader, job_name, start=start, count=count)
-
-    def get_running_executions(self, job_name: str) -> list[int]:
-        """Ids of the executions of a job that have not ended; empty for a known, idle name.
-
-        Raises:
-            NoSuchJob: see :meth:`get_job_instance_count`.
-        """
-        self.get_job_instance_count(job_name)
-        with self._repository.database.read() as reader:
-            running = executions.running_executions(reader)
-        return [e.execution_id for e in running if e.job_name == job_name]
-
-    def get_job_execution(self, execution_id: int) -> JobExecution:
-        """The execution with its parameters.
-
-        Raises:
-            NoSuchJobExecution: no execution has this id.
-        """
-        return self._repository.get_execution(execution_id)
-
-    def get_parameters(self, execution_id: int) -> tuple[JobParameter, ...]:
-        """Exactly what the execution runs with, given or used again (S9).
-
-        Raises:
-            NoSuchJobExecution: no execution has this id.
-        """
-        return self.get_job_execution(execution_id).parameters
-
-    def get_step_executions(self, execution_id: int) -> list[StepExecution]:
-        """The steps of an execution in order of their start.
-
-        Raises:
-            NoSuchJobExecution: no execution has this id.
-        """
-        self.get_job_execution(execution_id)
-        return self._repository.get_steps(execution_id)
-
-    def get_job_executions(self, instance: JobInstance) -> list[JobExecution]:
-        """The executions of an instance, oldest first."""
-        with self._repository.database.read() as reader:
-            return executions.list_of_instance(reader, instance.instance_id)
-
     # --- how ---------------------------------------------------------------------------------
 
-    def _definition(self, job: str | Job) -> Job:
-        definition = self._registry.get(job) if isinstance(job, str) else job
+    def _resolve(
+        self, job: str | Job, parameters: Mapping[str, object]
+    ) -> tuple[Job, ResolvedParameters]:
+        """The definition as it now is (S63), and the parameters that it takes (S8)."""
+        definition = self._registry.load(job, parameters) if isinstance(job, str) else job
         check_job(definition)
-        return definition
+        return definition, resolve_parameters(definition.name, definition.parameters, parameters)
+
+    def _resolve_again(
+        self, record: JobExecution, parameters: Mapping[str, object] | None
+    ) -> tuple[Job, ResolvedParameters]:
+        source = self._registry.find(record.job_name).source
+        if parameters is not None or (source is not None and not source.reuses_parameters):
+            return self._resolve(record.job_name, parameters or {})
+        recorded = {p.name: parse_parameter(p) for p in record.parameters}
+        definition = self._registry.load(record.job_name, recorded)
+        check_job(definition)
+        return definition, restore_parameters(
+            definition.name, definition.parameters, record.parameters
+        )
 
     def _create(self, job: Job, resolved: ResolvedParameters, **origin: Any) -> CreatedExecution:
         return self._repository.create_execution(
@@ -394,7 +359,11 @@ class JobOperator:
             raise  # Somebody else has settled it.
         except BaseException as error:
             self._watcher.add_stray(running.execution_id, Failure.of(error))
-            raise
+            if not (isinstance(error, StepwellError) and is_unknown(error)):
+                raise
+            # Nobody can tell yet; the watcher settles the row when the database answers (S37).
+            logger.error("execution %s is UNKNOWN: %s", running.execution_id, error)
+            return replace(running.job, batch_status=BatchStatus.UNKNOWN, exception=error)
         finally:
             self._running.pop(running.execution_id, None)
             running.ended.set()  # Last of all: `close` ends the owner when nothing runs any more.

@@ -44,6 +44,7 @@ class Settings:
         database: URL, ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://…``;
             a relative path starts at the folder of ``stepwell.toml``.
         jobs: Importable modules that hold Job values, relative to that folder.
+        job_files: Globs of job files (``.xml``, ``.yaml``), relative to that folder.
         durability: ``full`` fsyncs each commit; ``normal`` may lose the last ones when the power
             fails, never the order.
         sqlite_driver: ``auto``, ``sqlite3`` or ``pysqlite3`` (a newer SQLite, from the extra).
@@ -56,6 +57,7 @@ class Settings:
 
     database: str = "sqlite:///stepwell.db"
     jobs: tuple[str, ...] = ()
+    job_files: tuple[str, ...] = ()
     durability: Literal["full", "normal"] = "full"
     sqlite_driver: Literal["auto", "sqlite3", "pysqlite3"] = "auto"
     allow_unsafe_filesystem: bool = False
@@ -151,9 +153,9 @@ def _refuse_unknown(values: Mapping[str, object], known: tuple[str, ...], *, whe
 
 
 def _from_text(name: str, text: str) -> object:
-    return (
-        tuple(part.strip() for part in text.split(",") if part.strip()) if name == "jobs" else text
-    )
+    if name in ("jobs", "job_files"):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text
 
 
 def _convert(values: dict[str, Any]) -> Settings:
@@ -180,6 +182,7 @@ def _convert(values: dict[str, Any]) -> Settings:
 _RULES = {
     "database": "a URL such as 'sqlite:///stepwell.db' or 'postgresql://…'",
     "jobs": "a list of importable modules",
+    "job_files": "a list of paths or globs of job files",
     "durability": "'full' or 'normal'",
     "sqlite_driver": "'auto', 'sqlite3' or 'pysqlite3'",
     "allow_unsafe_filesystem": "true or false",

@@ -5,14 +5,11 @@ from __future__ import annotations
 
 def complete_job_names(incomplete: str) -> list[str]:
     """The known jobs that begin with what is typed; the database is not opened."""
+    from stepwell.cli.session import Session
     from stepwell.errors import StepwellError
-    from stepwell.job.registry import JobRegistry
-    from stepwell.settings import load_settings
 
-    registry = JobRegistry()
     try:
-        settings = load_settings()
-        registry.load_modules(settings.jobs, settings.folder)
+        registry = Session().load_jobs()
     except StepwellError:
         return []
     names = (registered.job.name for registered in registry)

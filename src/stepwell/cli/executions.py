@@ -122,7 +122,7 @@ def history(
         page = list_executions(reader, job_name=job, before_id=before, count=limit)
         executions = [get_execution(reader, execution.execution_id) for execution in page]
     if not executions:
-        _require_known(session, job)
+        session.load_jobs().get(job)
     if wants_json:
         output.json({"job": job, "executions": [execution_json(e) for e in executions]})
     else:
@@ -184,12 +184,3 @@ def _owner_is_dead(node: Node, execution: JobExecution) -> bool:
     if execution.owner_id is None or not execution.batch_status.is_running:
         return False
     return node.database.liveness.is_dead(execution.owner_id)
-
-
-def _require_known(session: Session, name: str) -> None:
-    """Raises NoSuchJob unless the settings define the job."""
-    from stepwell.job.registry import JobRegistry
-
-    registry = JobRegistry()
-    registry.load_modules(session.settings.jobs, session.settings.folder)
-    registry.get(name)

@@ -27,13 +27,13 @@ def list_jobs(
     """
     if context.invoked_subcommand is not None:
         return
-    from stepwell.cli.definitions import definition_json
+    from stepwell.cli.definitions import Definition, definition_json
     from stepwell.cli.output import Output, Page
     from stepwell.cli.representation import execution_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
-    definitions = _definitions(session)
+    definitions = [Definition(found.job, found.origin) for found in session.load_jobs()]
     last, missing = _last_executions(session, [d.job.name for d in definitions])
     if wants_json:
         output.json(
@@ -75,42 +75,22 @@ def show_job(
     wants_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show one job in full: its parameters, and its steps in order with their options."""
-    from stepwell.cli.definitions import definition_json, definition_page
+    from stepwell.cli.definitions import Definition, definition_json, definition_page
     from stepwell.cli.output import Output
     from stepwell.cli.representation import execution_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
-    definition = _definition(session, job)
+    registry = session.load_jobs()
+    registry.get(job)
+    [found] = [registered for registered in registry if registered.job.name == job]
+    definition = Definition(found.job, found.origin)
     last = _last_executions(session, [job])[0].get(job)
     if wants_json:
         last_json = execution_json(last) if last else None
         output.json({**definition_json(definition), "last_execution": last_json})
     else:
         output.page(definition_page(definition, _last_text(last)))
-
-
-def _definitions(session: Session) -> list[Definition]:
-    from stepwell.cli.definitions import Definition
-    from stepwell.job.registry import JobRegistry
-
-    session.prefer_newer_sqlite()
-    registry = JobRegistry()
-    registry.load_modules(session.settings.jobs, session.settings.folder)
-    return [Definition(registered.job, registered.origin) for registered in registry]
-
-
-def _definition(session: Session, name: str) -> Definition:
-    """Raises NoSuchJob with the nearest name."""
-    from stepwell.job.registry import JobRegistry
-
-    definitions = {definition.job.name: definition for definition in _definitions(session)}
-    if name not in definitions:
-        registry = JobRegistry()
-        for definition in definitions.values():
-            registry.add(definition.job, origin=definition.origin)
-        registry.get(name)
-    return definitions[name]
 
 
 def _last_executions(session: Session, names: list[str]) -> tuple[dict[str, JobExecution], str]:

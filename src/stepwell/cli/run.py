@@ -126,12 +126,9 @@ def _require_job(session: Session, name: str) -> None:
         NoSuchJob: with the nearest name, or where the settings are missing.
     """
     from stepwell.errors import NoSuchJob
-    from stepwell.job.registry import JobRegistry
 
-    session.prefer_newer_sqlite()
+    registry = session.load_jobs()
     settings = session.settings
-    registry = JobRegistry()
-    registry.load_modules(settings.jobs, settings.folder)
     if settings.file is None and not settings.jobs:
         raise NoSuchJob(
             f"cannot find job {name!r}: there is no stepwell.toml in {str(settings.folder)!r}",

@@ -14,6 +14,7 @@ from stepwell.settings import CONFIG_VARIABLE, Settings, load_settings
 
 if TYPE_CHECKING:
     from stepwell.database.connect import Database
+    from stepwell.job.registry import JobRegistry
     from stepwell.node import Node
 
 
@@ -61,6 +62,26 @@ class Session:
             from stepwell.database.sqlite_driver import prefer_newer_sqlite
 
             prefer_newer_sqlite()
+
+    def load_jobs(self) -> JobRegistry:
+        """The jobs that the settings name; the one place where the command line looks for them.
+
+        Raises:
+            InvalidSetting: a module cannot be imported, a job file is not there, or two jobs have
+                one name.
+        """
+        # Before the user's modules import it.
+        self.prefer_newer_sqlite()
+        from stepwell.job.registry import JobRegistry
+
+        registry = JobRegistry()
+        settings = self.settings
+        registry.load_modules(settings.jobs, settings.folder)
+        if settings.job_files:
+            from stepwell.jsl.source import load_job_files
+
+            load_job_files(registry, settings.job_files, settings.folder)
+        return registry
 
     def open_database(self, *, create: bool = False, migrated: bool = True) -> Database:
         """The database of the settings, with Stepwell's tables brought up to date.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SKIPS_SHOWN = 20
 PARTITIONS_SHOWN = 20
 WATCH_S = 0.5  # Between two looks.
-PROGRESS_S = 1.0  # Between two lines of progress, off a terminal.
+PROGRESS_S = 0.5  # Between two lines of progress, off a terminal.
 
 
 def status(

@@ -33,13 +33,22 @@ class Database:
     Attributes:
         dialect: The operations that differ between SQLite and PostgreSQL.
         url: As it was given, with the password if there was one: not for messages.
+        options: How it was opened.
         location: Path or URL for messages.
         path: The real path of the SQLite file; None on PostgreSQL.
         liveness: Which owners are alive.
     """
 
-    def __init__(self, url: str, dialect: Dialect, clock: Clock, path: Path | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        dialect: Dialect,
+        clock: Clock,
+        path: Path | None,
+        options: DatabaseOptions,
+    ) -> None:
         self.url = url
+        self.options = options
         self.dialect = dialect
         self.location = dialect.location
         self.path = path
@@ -153,11 +162,12 @@ def open_database(
         from stepwell.database.sqlite import SqliteDialect
 
         sqlite = SqliteDialect(_sqlite_path(url, rest), options, clock)
-        return Database(url, sqlite, clock, Path(sqlite.path))
+        return Database(url, sqlite, clock, Path(sqlite.path), options)
     if separator and scheme in ("postgresql", "postgresql+psycopg", "postgres"):
         from stepwell.database.postgresql import PostgresqlDialect
 
-        return Database(url, PostgresqlDialect(f"postgresql://{rest}", options, clock), clock, None)
+        postgresql = PostgresqlDialect(f"postgresql://{rest}", options, clock)
+        return Database(url, postgresql, clock, None, options)
     raise CannotOpenDatabase(
         f"cannot open database {url!r}: it is neither sqlite:///PATH nor postgresql://…",
         hint=f"`sqlite:///{url}`" if not separator else "use one of the two",

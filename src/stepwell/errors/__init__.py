@@ -13,7 +13,8 @@
     │   ├── JobExecutionNotRunning       ├── ValueNotJson
     │   ├── JobExecutionNotMostRecent    ├── ContextTooLarge
     │   ├── StepUsageError               ├── PartitionsFailed
-    │   ├── StartLimitExceeded           └── JobFlowFailed
+    │   ├── StartLimitExceeded           ├── JobFlowFailed
+    │   └── JobSecurityError
     ├── DatabaseError                    what the database answered
     │   ├── CannotOpenDatabase           ├── DatabaseBusy
     │   ├── UnsafeFilesystem             ├── DatabaseFull
@@ -47,6 +48,7 @@ from stepwell.errors.batch import (
     JobFlowFailed,
     JobInstanceAlreadyComplete,
     JobRestartError,
+    JobSecurityError,
     JobStartError,
     LostOwnership,
     NoSuchJob,
@@ -102,6 +104,7 @@ __all__ = [
     "JobFlowFailed",
     "JobInstanceAlreadyComplete",
     "JobRestartError",
+    "JobSecurityError",
     "JobStartError",
     "LostOwnership",
     "NoSuchJob",

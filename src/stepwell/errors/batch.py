@@ -78,13 +78,13 @@ class JobExecutionIsRunning(BatchError):
 
 
 class JobExecutionNotRunning(BatchError):
-    """``stop`` of an execution that has ended."""
+    """``stop`` or ``set_priority`` of an execution that has ended."""
 
     kind = Kind.CONFLICT
 
-    def __init__(self, execution_id: int, status: str) -> None:
+    def __init__(self, execution_id: int, status: str, verb: str = "stop") -> None:
         super().__init__(
-            f"cannot stop execution {execution_id}: it is {status}",
+            f"cannot {verb} execution {execution_id}: it is {status}",
             hint=f"see it with `stepwell status {execution_id}`",
             fields={"execution_id": execution_id, "status": status},
         )
@@ -115,6 +115,13 @@ class NoSuchJobInstance(BatchError):
 
     kind = Kind.NOT_FOUND
 
+    def __init__(self, instance_id: int) -> None:
+        super().__init__(
+            f"cannot find instance {instance_id}: no such instance is recorded here",
+            hint="`stepwell status` lists executions with their instances",
+            fields={"instance_id": instance_id},
+        )
+
 
 class NoSuchJobExecution(BatchError):
     """No execution has this id."""
@@ -126,6 +133,22 @@ class NoSuchJobExecution(BatchError):
             f"cannot find execution {execution_id}: no such execution is recorded here",
             hint="`stepwell status` lists them",
             fields={"execution_id": execution_id},
+        )
+
+
+class JobSecurityError(BatchError):
+    """The host's access hook refuses the operation; nothing was read or written (S176)."""
+
+    kind = Kind.USAGE
+
+    def __init__(self, operation: str, subject: str | int | None) -> None:
+        of = f"execution {subject}" if isinstance(subject, int) else f"job {subject!r}"
+        super().__init__(
+            f"cannot {operation.replace('_', ' ')}"
+            + ("" if subject is None else f" of {of}")
+            + ": the access hook of this program refuses it",
+            hint="ask who runs this program for the right to do it",
+            fields={"operation": operation, "subject": subject},
         )
 
 

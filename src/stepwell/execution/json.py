@@ -16,7 +16,20 @@ from stepwell.errors import ContextTooLarge, ValueNotJson
 CONTEXT_BYTES_MAX = 64 * 1024  # Rewritten whole at every commit.
 INPUT_BYTES_MAX = 64 * 1024  # One row a partition: data belongs into tables, not into the plan.
 
-_encode = msgspec.json.Encoder().encode
+
+def _plain(value: object) -> object:
+    """A subclass of a JSON type as that type; the encoder asks when it does not know better."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    assert isinstance(value, float), type(value)  # `_check` has let it pass.
+    return float(value)
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
 
 
 def to_json(value: object, *, what: str, bytes_max: int = CONTEXT_BYTES_MAX) -> str:
@@ -26,8 +39,13 @@ def to_json(value: object, *, what: str, bytes_max: int = CONTEXT_BYTES_MAX) -> 
         ValueNotJson: a value is no JSON value; the message has its path (S28).
         ContextTooLarge: the text is over ``bytes_max`` bytes.
     """
-    _check(value, what, ())
-    encoded = _encode(value)
+    try:
+        _check(value, what, ())
+        encoded = _encode(value)
+    except RecursionError:
+        raise _not_json(what, (), "it holds itself, or is nested too deep") from None
+    except UnicodeEncodeError as error:
+        raise _not_json(what, (), f"a text is no Unicode: {error.reason}") from None
     if len(encoded) > bytes_max:
         raise ContextTooLarge(
             f"cannot store {what}: it is {len(encoded)} bytes of JSON, the limit is {bytes_max}",
@@ -45,7 +63,7 @@ def from_json(stored: str | None) -> object:
 def _check(value: object, what: str, path: tuple[object, ...]) -> None:
     if value is None or type(value) in (str, bool, int):
         return
-    if type(value) is float:
+    if isinstance(value, float):
         if not math.isfinite(value):
             raise _not_json(what, path, f"{value} is no JSON number")
     elif isinstance(value, Mapping):

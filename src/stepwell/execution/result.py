@@ -25,6 +25,8 @@ class Failure:
     @classmethod
     def of(cls, exception: BaseException) -> Failure:
         """What ``exception`` says, with its causes in the trace."""
+        if isinstance(exception, ElsewhereFailed):
+            return exception.failure
         kind = type(exception)
         name = kind.__qualname__
         if kind.__module__ != "builtins" and not kind.__module__.startswith("stepwell.errors"):
@@ -32,9 +34,20 @@ class Failure:
         trace = "".join(traceback.format_exception(exception))
         return cls(
             name,
-            cut(str(exception), MESSAGE_CHARACTERS_MAX),
+            cut(message_of(exception), MESSAGE_CHARACTERS_MAX),
             cut_front(trace, TRACE_CHARACTERS_MAX),
         )
+
+
+class ElsewhereFailed(Exception):
+    """An exception of another process: what it said there stands in ``failure``."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+    def __str__(self) -> str:
+        return f"{self.failure.type}: {self.failure.message}"
 
 
 @dataclass(frozen=True)
@@ -87,15 +100,32 @@ class WriteReport:
     skipped: int = 0
 
 
+def message_of(exception: BaseException) -> str:
+    """What an exception says; one that cannot even say it must not fail its own record."""
+    try:
+        return str(exception)
+    except Exception as error:  # noqa: BLE001 - whatever a user's __str__ raises
+        return f"(it cannot be shown: {type(error).__name__})"
+
+
+def storable(text: str) -> str:
+    """``text`` without what a database or UTF-8 refuses: NUL and halves of surrogate pairs."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "␀").encode("utf-8", "replace").decode()
+
+
 def cut(text: str, characters_max: int) -> str:
-    """``text``, or its beginning and a note of how much was cut."""
+    """``text``, or its beginning and a note of how much was cut; fit to be stored."""
+    text = storable(text)
     if len(text) <= characters_max:
         return text
     return f"{text[:characters_max]}… ({len(text) - characters_max} more characters were cut)"
 
 
 def cut_front(text: str, characters_max: int) -> str:
-    """``text``, or a note of how much was cut and its end."""
+    """``text``, or a note of how much was cut and its end; fit to be stored."""
+    text = storable(text)
     if len(text) <= characters_max:
         return text
     return f"({len(text) - characters_max} characters were cut) …{text[-characters_max:]}"

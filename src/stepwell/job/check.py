@@ -14,11 +14,13 @@ from stepwell.errors import JobStartError
 from stepwell.job.artifact import ArtifactFactory
 from stepwell.job.flow import Decision, Flow, Split, next_of, transitions_of
 from stepwell.job.function import required_count
+from stepwell.job.importable import off_thread_faults, partitioned_steps
 from stepwell.job.job import Job
 from stepwell.job.step import ChunkStep, PartitionedStep, TaskletStep
 
 NAME_PATTERN = re.compile(r"[^\s/\x00-\x1f][^/\x00-\x1f]{0,199}")
 NAME_RULE = "1 to 200 characters without '/', control characters and a leading space"
+ELEMENTS = (TaskletStep, ChunkStep, PartitionedStep, Flow, Split, Decision)
 EXECUTORS = ("inline", "threads", "processes", "dask")
 
 
@@ -51,16 +53,40 @@ def _job_faults(job: Job) -> Iterator[str]:
         yield f"run_lock must be 'parameters', 'job' or None, got {job.run_lock!r}"
     if not job.steps:
         yield "steps must hold at least one step, got none"
+    strangers = list(_strangers(job.steps))
+    if strangers:
+        yield f"a job holds steps, flows, splits and decisions, got {strangers[0]!r}"
+        return  # It has no name to speak of it by.
+    for listener in job.listeners:
+        yield from coroutine_faults(listener)
     for name, count in Counter(_names(job.steps)).items():
         if count > 1:
             yield f"step names must be unique, {name!r} stands {count} times"
     yield from _container_faults(job.steps, job.steps, implied=job.implied_next)
+    for step in partitioned_steps(job.steps):
+        yield from (f"step {step.name!r}: {fault}" for fault in off_thread_faults(job, step))
 
 
 def _names(elements: Sequence[Any]) -> Iterator[str]:
     for element in elements:
         yield element.name
-        yield from _names(getattr(element, "elements", getattr(element, "flows", ())))
+        yield from _names(_inside(element))
+
+
+def _strangers(elements: Sequence[Any]) -> Iterator[Any]:
+    for element in elements:
+        if not isinstance(element, ELEMENTS):
+            yield element
+        yield from _strangers(_inside(element))
+
+
+def _inside(element: Any) -> Sequence[Any]:
+    match element:
+        case Flow():
+            return element.elements
+        case Split():
+            return element.flows
+    return ()
 
 
 # --- containers: first element, targets, cycles -----------------------------------------------
@@ -72,22 +98,26 @@ def _container_faults(
     if elements and isinstance(elements[0], Decision):
         yield f"a decision cannot come first, {elements[0].name!r} does"
     siblings = {element.name for element in elements}
-    restarts = {e.name for e in job_level if not isinstance(e, Decision)}
     for element in elements:
         place = f"{_kind(element)} {element.name!r}"
-        if not _is_name(element.name):
-            yield f"{place}: name must be {NAME_RULE}"
-        for target in _targets(element):
-            if target not in siblings:
-                yield f"{place}: there is no element {target!r} beside it to go to"
-        for transition in transitions_of(element):
-            if transition.restart is not None and transition.restart not in restarts:
-                yield f"{place}: a restart cannot begin at {transition.restart!r}"
-        for fault in _element_faults(element, job_level):
+        for fault in _faults_in_place(element, siblings, job_level):
             yield f"{place}: {fault}"
     cycle = _cycle(elements, implied=implied)
     if cycle:
         yield f"elements must not lead back to themselves: {' → '.join(cycle)}"
+
+
+def _faults_in_place(element: Any, siblings: set[str], job_level: Sequence[Any]) -> Iterator[str]:
+    if not _is_name(element.name):
+        yield f"name must be {NAME_RULE}"
+    for target in _targets(element):
+        if target not in siblings:
+            yield f"there is no element {target!r} beside it to go to"
+    restarts = {e.name for e in job_level if not isinstance(e, Decision)}
+    for transition in transitions_of(element):
+        if transition.restart is not None and transition.restart not in restarts:
+            yield f"a restart cannot begin at {transition.restart!r}"
+    yield from _element_faults(element, job_level)
 
 
 def _targets(element: Any) -> Iterator[str]:
@@ -144,9 +174,12 @@ def _element_faults(element: Any, job_level: Sequence[Any]) -> Iterator[str]:
                 if not isinstance(flow, Flow):
                     yield f"a split holds only flows, got {flow!r}"
                     continue
-                yield from (f"flow {flow.name!r}: {f}" for f in _element_faults(flow, job_level))
+                # The other flows are no siblings: they run at the same time (S46).
+                faults = _faults_in_place(flow, set(), job_level)
+                yield from (f"flow {flow.name!r}: {fault}" for fault in faults)
         case Decision():
             yield from _function_faults("decide", element.decide, arguments=1, method="decide")
+            yield from coroutine_faults(element.decide)
         case TaskletStep():
             yield from _step_faults(element)
             yield from _function_faults("function", element.function, arguments=1, method="process")
@@ -156,15 +189,12 @@ def _element_faults(element: Any, job_level: Sequence[Any]) -> Iterator[str]:
         case PartitionedStep():
             yield from _step_faults(element)
             yield from _partition_faults(element)
-        case _:
-            yield f"a job holds steps, flows, splits and decisions, got {element!r}"
 
 
 def _step_faults(step: Any) -> Iterator[str]:
     if not _is_whole_number(step.start_limit, at_least=0):
         yield f"start_limit must be 0 or more, got {step.start_limit!r}"
-    for listener in step.listeners:
-        yield from coroutine_faults(listener)
+    yield from _listener_faults(step)
 
 
 def _chunk_faults(step: ChunkStep[Any, Any]) -> Iterator[str]:
@@ -192,13 +222,21 @@ def _chunk_faults(step: ChunkStep[Any, Any]) -> Iterator[str]:
         yield from coroutine_faults(artifact)
 
 
+def _listener_faults(step: Any) -> Iterator[str]:
+    for listener in step.listeners:
+        yield from coroutine_faults(listener)
+
+
 def _partition_faults(step: PartitionedStep) -> Iterator[str]:
     if callable(step.partitions):
         yield from _function_faults("partitions", step.partitions, arguments=1)
     if isinstance(step.run, ChunkStep):
         yield from _chunk_faults(step.run)
+        yield from _listener_faults(step.run)
     else:
         yield from _function_faults("run", step.run, arguments=2, method="process")
+    for artifact in (step.partitions, step.collector, step.analyzer, step.reducer):
+        yield from coroutine_faults(artifact)
     if not _is_whole_number(step.workers, at_least=0):
         yield f"workers must be 0 or more, got {step.workers!r}"
     if not isinstance(step.executor, Executor) and step.executor not in EXECUTORS:
@@ -229,6 +267,8 @@ def coroutine_faults(artifact: Any) -> Iterator[str]:
     """Methods of an artifact that are coroutine functions where none may be (S80)."""
     if artifact is None or isinstance(artifact, ArtifactFactory):
         return
+    if inspect.iscoroutinefunction(artifact) or inspect.isasyncgenfunction(artifact):
+        yield f"{artifact.__qualname__} must not be a coroutine function"
     for name in dir(type(artifact)):
         if not name.startswith("_") and name not in ASYNC_METHODS:
             method = inspect.getattr_static(type(artifact), name, None)

@@ -127,12 +127,13 @@ def _start_error(job_name: str, model: type[Parameters], error: ValidationError)
         if fault["type"] == "extra_forbidden":
             close = difflib.get_close_matches(name, known, n=1)
             meant = f", did you mean {close[0]!r}?" if close else ""
-            faults[name] = f"there is no such parameter{meant}"
+            twice = name in known  # In both spellings.
+            faults[name] = "it is given twice" if twice else f"there is no such parameter{meant}"
         elif fault["type"] == "missing":
             faults[name] = "it is missing"
         else:
-            message = fault["msg"][:1].lower() + fault["msg"][1:]
-            faults[name] = f"{message}, got {fault['input']!r}"
+            message = fault["msg"].removeprefix("Value error, ")  # Of a validator of the user's.
+            faults[name] = f"{message[:1].lower()}{message[1:]}, got {fault['input']!r}"
     listed = "; ".join(f"parameter {name!r}: {what}" for name, what in faults.items())
     return JobStartError(
         f"cannot start job {job_name!r}: {listed}",

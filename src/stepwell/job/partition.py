@@ -31,7 +31,10 @@ class PartitionCollector(Protocol):
 
 
 class PartitionAnalyzer(Protocol):
-    """Hears collectors and ends on the step's main thread, one at a time (S141, S151)."""
+    """Hears collectors and ends on the step's main thread, one at a time (S141, S151).
+
+    Without a collector it hears ends only; without it what a collector returns is dropped (S152).
+    """
 
     def analyze_collector_data(self, payload: Any) -> None:
         """One payload, in the order of its arrival."""

@@ -55,6 +55,9 @@ class Skip(ExceptionFilter):
 class Retry(ExceptionFilter):
     """Try again when ``exceptions`` are raised: roll back and go through the chunk item by item.
 
+    Reader and writer are closed and opened again for it; an exception of theirs then fails the step
+    (S127). What the chunk had touched is read and processed a second time (S131).
+
     Args:
         exceptions: The classes that are worth another try, with their subclasses.
         limit: How many retries in one step execution; None is unlimited, 0 is none (S113).

@@ -64,10 +64,11 @@ class TaskletStep:
 class ChunkStep(Generic[In, Out]):
     """A step that reads items one by one and writes them a chunk at a time.
 
-    Each chunk is one transaction: what the writer wrote through the step's connection, the
-    reader's checkpoint and the counters are committed together. After a crash the step goes on
-    behind the last committed chunk. The items of the unfinished chunk are read again, so a
-    processor may see an item twice; rows written through the connection are never doubled.
+    Each chunk is one transaction, the empty one at the end too (S97): what the writer wrote through
+    the step's connection, the reader's checkpoint and the counters are committed together. After a
+    crash the step goes on behind the last committed chunk. The items of the unfinished chunk are
+    read again, so a processor may see an item twice; rows written through the connection are never
+    doubled.
     A step holds no state of an execution; one object may serve several at once.
 
     >>> written: list[str] = []

@@ -42,6 +42,8 @@ class NewExecution:
         run_lock_key: The key that excludes others while this runs; None: no lock (S184).
         again: Make a new instance of a COMPLETED one.
         restart_of: The execution that ``restart`` names; None for a start.
+        reuses: A restart with the parameters of that execution, as today's definition reads them;
+            given ones must yield its job key (S10).
     """
 
     job_name: str
@@ -52,6 +54,7 @@ class NewExecution:
     restartable: bool = True
     again: bool = False
     restart_of: int | None = None
+    reuses: bool = False
     trial: int | None = None
     trigger_source: str = "user"
     triggered_by: str | None = None
@@ -175,7 +178,8 @@ def _instance_to_restart(
     assert row is not None
     assert last is not None
     refuse_restart(record, last, liveness, restartable=new.restartable)
-    if new.unique_key is None and job_key(new.parameters) != job_key(record.parameters):
+    given = new.unique_key is None and not new.reuses
+    if given and job_key(new.parameters) != job_key(record.parameters):
         raise JobRestartError(
             f"cannot restart execution {record.execution_id}: it ran with"
             f" {describe_parameters(record.parameters) or 'no identifying parameters'}",

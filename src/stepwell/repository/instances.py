@@ -68,6 +68,12 @@ def insert_instance(
     return JobInstance(row[0], job_name, job_key)
 
 
+def get_instance(reader: Reader, instance_id: int) -> JobInstance | None:
+    """The instance of this id, or None."""
+    row = reader.fetch_one(GET_INSTANCE, {"id_": instance_id})
+    return None if row is None else JobInstance(*row)
+
+
 def list_instances(reader: Reader, job_name: str, *, start: int, count: int) -> list[JobInstance]:
     """The window [start, start + count) of a job's instances, newest first."""
     rows = reader.fetch_all(

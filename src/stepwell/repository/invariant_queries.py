@@ -14,6 +14,8 @@ from stepwell.database.prepared import Prepared
 from stepwell.database.transaction import Reader
 from stepwell.finding import Finding, Severity
 
+HINT = "please report it, with the output of `stepwell status`"
+
 
 @dataclass(frozen=True)
 class Invariant:
@@ -36,7 +38,7 @@ class Invariant:
                 severity=Severity.ERROR,
                 where=self.where.format(*row),
                 what=self.what.format(*row),
-                hint="please report it, with the output of `stepwell status`",
+                hint=HINT,
                 rule=self.rule,
             )
             for row in reader.fetch_all(self.query)
@@ -50,6 +52,8 @@ _RUNNING_JOB = "e.status IN ('STARTING', 'STARTED', 'STOPPING')"
 _ENDED_JOB = "e.status IN ('STOPPED', 'FAILED', 'COMPLETED', 'ABANDONED')"
 _RUNNING_STEP = "s.status IN ('STARTED', 'STOPPING')"
 _UNFINISHED = "a.status IN ('STARTING', 'STARTED')"
+_RESULT = """CASE status WHEN 'COMPLETED' THEN COALESCE(result, '') NOT IN ('COMPLETED', 'PARTIAL')
+  WHEN 'FAILED' THEN COALESCE(result, '') <> 'FAILED' ELSE result IS NOT NULL END"""
 _STEPS = "batch_step_execution s JOIN batch_job_execution e USING (job_execution_id)"
 _ATTEMPTS = "batch_partition_execution a JOIN batch_step_execution s USING (step_execution_id)"
 
@@ -66,6 +70,17 @@ def _last_change(row: str, of_step: str) -> str:
         " ORDER BY h.history_id DESC LIMIT 1)"
     )
 
+
+# One row for each step that runs, one with NULL where none does.
+CURRENT_STEPS = Prepared(
+    text(
+        f"""SELECT e.job_execution_id, e.status, e.current_step, s.step_name
+            FROM batch_job_execution e LEFT JOIN batch_step_execution s
+              ON s.job_execution_id = e.job_execution_id AND {_RUNNING_STEP}
+            WHERE e.current_step IS NOT NULL OR s.step_name IS NOT NULL
+            ORDER BY e.job_execution_id, s.step_execution_id"""
+    )
+)
 
 INVARIANTS = (
     _invariant(
@@ -220,18 +235,6 @@ INVARIANTS = (
     ),
     _invariant(
         "R9",
-        "current_step",
-        JOB,
-        "it is {1} and names {2!r} as its current step, running is {3!r}",
-        f"""SELECT job_execution_id, status, current_step, running FROM (
-              SELECT e.job_execution_id, e.status, e.current_step,
-                (SELECT MAX(s.step_name) FROM batch_step_execution s
-                 WHERE s.job_execution_id = e.job_execution_id AND {_RUNNING_STEP}) AS running
-              FROM batch_job_execution e) t
-            WHERE COALESCE(current_step, '') <> COALESCE(running, '')""",
-    ),
-    _invariant(
-        "R9",
         "last_step",
         JOB,
         "it is {1} and names {2!r} as its last completed step",
@@ -250,20 +253,16 @@ INVARIANTS = (
         "result_disagrees",
         JOB,
         "it is {1} with the result {2}",
-        """SELECT job_execution_id, status, result FROM batch_job_execution
-           WHERE status <> 'ABANDONED' AND COALESCE(result, '') NOT IN (
-             CASE WHEN status IN ('COMPLETED', 'FAILED') THEN status ELSE '' END,
-             CASE WHEN status = 'COMPLETED' THEN 'PARTIAL' ELSE status END)""",
+        f"""SELECT job_execution_id, status, result FROM batch_job_execution
+           WHERE status <> 'ABANDONED' AND {_RESULT}""",
     ),
     _invariant(
         "R10",
         "result_disagrees",
         STEP,
         "step {1!r} is {2} with the result {3}",
-        """SELECT step_execution_id, step_name, status, result FROM batch_step_execution
-           WHERE COALESCE(result, '') NOT IN (
-             CASE WHEN status IN ('COMPLETED', 'FAILED') THEN status ELSE '' END,
-             CASE WHEN status = 'COMPLETED' THEN 'PARTIAL' ELSE status END)""",
+        f"""SELECT step_execution_id, step_name, status, result FROM batch_step_execution
+           WHERE {_RESULT}""",
     ),
     _invariant(
         "R10",

@@ -37,12 +37,12 @@ from stepwell.database.transaction import Reader
 from stepwell.errors import IllegalTransition
 from stepwell.execution.status import BatchStatus, check_transition
 from stepwell.finding import Finding, Severity
-from stepwell.repository.invariant_queries import INVARIANTS
+from stepwell.repository.invariant_queries import CURRENT_STEPS, HINT, INVARIANTS
 
 
 def examine(reader: Reader) -> list[Finding]:
     """Every broken invariant, in the order of the rules; none on a sound database."""
-    found = _illegal_changes(reader)
+    found = [*_illegal_changes(reader), *_current_steps(reader)]
     for invariant in INVARIANTS:
         found += invariant.findings(reader)
     return sorted(found, key=lambda finding: int(finding.rule[1:]))
@@ -73,6 +73,27 @@ def _illegal_changes(reader: Reader) -> list[Finding]:
                 )
             )
     return found
+
+
+def _current_steps(reader: Reader) -> list[Finding]:
+    """R9: the steps that the job's row names are the ones that run; several in a split (S51)."""
+    named: dict[tuple[int, str, str | None], set[str]] = {}
+    for execution_id, status, current_step, running in reader.fetch_all(CURRENT_STEPS):
+        steps = named.setdefault((execution_id, status, current_step), set())
+        steps.update([running] if running else [])
+    return [
+        Finding(
+            code="current_step",
+            severity=Severity.ERROR,
+            where=f"job execution {execution_id}",
+            what=f"it is {status} and names {current_step!r} as its current step,"
+            f" running are {sorted(running)}",
+            hint=HINT,
+            rule="R9",
+        )
+        for (execution_id, status, current_step), running in named.items()
+        if running != set((current_step or "").split(",")) - {""}
+    ]
 
 
 def _is_legal(kind: Any, from_status: str | None, to_status: str) -> bool:

@@ -16,14 +16,14 @@ from stepwell.database.prepared import Prepared
 from stepwell.database.tables import batch_partition, batch_partition_execution
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.errors import LostOwnership
-from stepwell.execution.json import to_json
 from stepwell.execution.records import (
     Metrics,
+    Partition,
     PartitionExecution,
     PartitionPosition,
     StepExecution,
 )
-from stepwell.execution.result import MESSAGE_CHARACTERS_MAX, PartitionError, cut
+from stepwell.execution.result import MESSAGE_CHARACTERS_MAX, Failure, PartitionError, cut
 from stepwell.execution.status import PartitionOutcome
 from stepwell.repository.rows import METRICS, PARTITION_COLUMNS, errors_to_json, partition_execution
 from stepwell.repository.versioned import report_zero_rows
@@ -33,40 +33,36 @@ _p = batch_partition_execution.c
 
 _UNFINISHED = text("status IN ('STARTING', 'STARTED')")
 
+# The attempt that this owner holds.
+_HELD = (
+    _p.step_execution_id == bindparam("id_"),
+    _p.partition_number == bindparam("number_"),
+    _p.fence == bindparam("fence_"),
+)
 HAND_OUT = Prepared(
     update(batch_partition_execution)
-    .where(
-        _p.step_execution_id == bindparam("id_"),
-        _p.partition_number == bindparam("number_"),
-        _p.fence == bindparam("fence_"),
-        _p.status == text("'STARTING'"),
-    )
+    .where(*_HELD, _p.status == text("'STARTING'"))
     .values(status=text("'STARTED'"), start_time=bindparam("start_time"))
+)
+_RESULT = (
+    *("status", "start_time", "end_time", "result", "exit_code"),
+    *("message", "counts", "errors"),
 )
 RECORD_RESULT = Prepared(
     update(batch_partition_execution)
-    .where(
-        _p.step_execution_id == bindparam("id_"),
-        _p.partition_number == bindparam("number_"),
-        _p.fence == bindparam("fence_"),
-        _p.status == text("'STARTED'"),
-    )
-    .values(
-        {
-            _p[name]: bindparam(name)
-            for name in (
-                "status",
-                "start_time",
-                "end_time",
-                "result",
-                "exit_code",
-                "message",
-                "counts",
-                "errors",
-                "context",
-            )
-        }
-    )
+    .where(*_HELD, _p.status == text("'STARTED'"))
+    .values({_p[name]: bindparam(name) for name in (*_RESULT, "context")})
+)
+RECORD_KEEPING_CONTEXT = Prepared(
+    update(batch_partition_execution)
+    .where(*_HELD, _p.status == text("'STARTED'"))
+    .values({_p[name]: bindparam(name) for name in _RESULT})
+)
+COUNTED = Prepared(select(*(_p[name] for name in METRICS)).where(*_HELD))
+RECORD_ROLLBACKS = Prepared(
+    update(batch_partition_execution)
+    .where(*_HELD, _p.status == text("'STARTED'"))
+    .values(rollback_count=bindparam("rollback_count"))
 )
 STOP_REST = Prepared(
     update(batch_partition_execution)
@@ -79,12 +75,7 @@ STOP_REST = Prepared(
 )
 SAVE_POSITION = Prepared(
     update(batch_partition_execution)
-    .where(
-        _p.step_execution_id == bindparam("id_"),
-        _p.partition_number == bindparam("number_"),
-        _p.fence == bindparam("fence_"),
-        _p.status == text("'STARTED'"),
-    )
+    .where(*_HELD, _p.status == text("'STARTED'"))
     .values(
         {
             _p[name]: bindparam(name)
@@ -130,7 +121,9 @@ COUNT_BY_RESULT = Prepared(
 class PartitionEnd(NamedTuple):
     """How one attempt at a partition ended, as the owner has received it.
 
-    ``outcome`` None: it was stopped and has no result (S146). ``context`` is JSON or None.
+    ``outcome`` None: it was stopped and has no result (S146). ``counts`` and ``context`` are JSON
+    or None; with ``keeps_context`` the row keeps the context that it has. ``metrics`` None: what
+    it has counted is what its row says.
     """
 
     number: int
@@ -139,10 +132,31 @@ class PartitionEnd(NamedTuple):
     end_time: datetime
     exit_status: str | None = None
     message: str | None = None
-    counts: dict[str, int | float] | None = None
+    counts: str | None = None
     errors: tuple[PartitionError, ...] = ()
     context: str | None = None
-    metrics: Metrics = Metrics()
+    metrics: Metrics | None = Metrics()
+    keeps_context: bool = False
+
+
+def unanswered(
+    partition: Partition, failure: Failure, *, started_at: datetime, at: datetime
+) -> PartitionEnd:
+    """The FAILURE of a partition whose worker ended without an answer (S160).
+
+    What it has committed, rows with their position, stays as it is: a restart goes on from there.
+    """
+    return PartitionEnd(
+        partition.number,
+        PartitionOutcome.FAILURE,
+        started_at,
+        at,
+        "FAILED",
+        f"{failure.type}: {failure.message}",
+        errors=(PartitionError(partition.name, failure),),
+        metrics=None,
+        keeps_context=True,
+    )
 
 
 _STATUS = {
@@ -192,13 +206,45 @@ def record_results(
             "result": end.outcome,
             "exit_code": end.exit_status,
             "message": end.message and cut(end.message, MESSAGE_CHARACTERS_MAX),
-            "counts": to_json(end.counts, what="the counts of a partition") if end.counts else None,
+            "counts": end.counts,
             "errors": errors_to_json(end.errors),
             "context": end.context,
         }
         for end in ends
     ]
-    _expect(transaction.execute_many(RECORD_RESULT, rows), len(rows), step)
+    _record_rollbacks(transaction, step, ends)
+    kept = [row for row, end in zip(rows, ends, strict=True) if end.keeps_context]
+    if kept:
+        rows = [row for row, end in zip(rows, ends, strict=True) if not end.keeps_context]
+        _expect(transaction.execute_many(RECORD_KEEPING_CONTEXT, kept), len(kept), step)
+    if rows:
+        _expect(transaction.execute_many(RECORD_RESULT, rows), len(rows), step)
+
+
+def counted(reader: Reader, step: StepExecution, number: int) -> Metrics:
+    """What a partition of this step execution had counted with its last commit."""
+    row = reader.fetch_one(
+        COUNTED, {"id_": step.step_execution_id, "number_": number, "fence_": step.fence}
+    )
+    return Metrics() if row is None else Metrics(*row)
+
+
+def _record_rollbacks(
+    transaction: Transaction, step: StepExecution, ends: Sequence[PartitionEnd]
+) -> None:
+    """The rollbacks of chunk partitions that no commit has stored any more (S133)."""
+    rows = [
+        {
+            "id_": step.step_execution_id,
+            "number_": end.number,
+            "fence_": step.fence,
+            "rollback_count": end.metrics.rollback_count,
+        }
+        for end in ends
+        if end.metrics is not None and end.metrics.rollback_count
+    ]
+    if rows:
+        _expect(transaction.execute_many(RECORD_ROLLBACKS, rows), len(rows), step)
 
 
 def save_partition(

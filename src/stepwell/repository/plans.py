@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, insert, literal, select, text
 
@@ -71,6 +71,24 @@ REACHED = Prepared(
     )
     .where(_p.plan_id == bindparam("plan_id"))
     .order_by(_p.step_execution_id)
+)
+
+
+# A task that an executor runs a second time must not begin where its first run began.
+HELD = Prepared(
+    select(
+        _p.partition_number,
+        _p.context,
+        _p.chunk_number,
+        _p.reader_checkpoint,
+        _p.writer_checkpoint,
+    ).where(
+        _p.step_execution_id == bindparam("id_"),
+        _p.partition_number >= bindparam("first_"),
+        _p.partition_number <= bindparam("last_"),
+        _p.fence == bindparam("fence_"),
+        _p.status == text("'STARTED'"),
+    )
 )
 
 
@@ -152,9 +170,29 @@ def kept_results(reader: Reader, plan_id: int) -> dict[int, PartitionOutcome]:
 
 def reached(reader: Reader, plan_id: int) -> dict[int, Reached]:
     """How far each partition of a plan had come in its last attempt (S156)."""
+    return _by_number(reader.fetch_all(REACHED, {"plan_id": plan_id}))
+
+
+def held(reader: Reader, step: StepExecution, *, first: int, last: int) -> dict[int, Reached]:
+    """How far the attempts from ``first`` to ``last`` have come that are handed out (S194).
+
+    One that the owner holds no more, or that has ended, is left out.
+    """
+    return _by_number(
+        reader.fetch_all(
+            HELD,
+            {
+                "id_": step.step_execution_id,
+                "first_": first,
+                "last_": last,
+                "fence_": step.fence,
+            },
+        )
+    )
+
+
+def _by_number(rows: list[tuple[Any, ...]]) -> dict[int, Reached]:
     return {
         number: Reached(context, PartitionPosition(chunk_number, reader_at, writer_at))
-        for number, context, chunk_number, reader_at, writer_at in reader.fetch_all(
-            REACHED, {"plan_id": plan_id}
-        )
+        for number, context, chunk_number, reader_at, writer_at in rows
     }

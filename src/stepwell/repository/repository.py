@@ -22,6 +22,7 @@ from stepwell.execution.status import BatchStatus, check_transition
 from stepwell.repository import executions, owners, recovery, requests, steps
 from stepwell.repository.creation import CreatedExecution, NewExecution, create_execution
 from stepwell.repository.history import RUNNER, Because, record_change
+from stepwell.repository.outcome import run_and_settle
 from stepwell.repository.versioned import change_job_execution, change_step_execution
 
 CREATE_ATTEMPTS = 3  # A loser on PostgreSQL looks again and then finds the winner.
@@ -94,7 +95,7 @@ class JobRepository:
                 exit_status="STOPPED",
             )
 
-        return self.database.run(fact)
+        return run_and_settle(self.database, fact, record)
 
     def end_execution(
         self,
@@ -120,7 +121,7 @@ class JobRepository:
                 executions.update_context(transaction, record.execution_id, context)
             return ended
 
-        return self.database.run(fact)
+        return run_and_settle(self.database, fact, record)
 
     def stop_execution(
         self, job: JobExecution, running_steps: Iterable[StepExecution], because: Because
@@ -140,7 +141,7 @@ class JobRepository:
                 for step in running_steps
             ]
 
-        return self.database.run(fact)
+        return run_and_settle(self.database, fact, job)
 
     # --- the life of a step execution --------------------------------------------------------
 
@@ -161,7 +162,7 @@ class JobRepository:
             record_change(transaction, started, None)
             return changed_job, started
 
-        return self.database.run(fact)
+        return run_and_settle(self.database, fact, job)
 
     def end_step(
         self,
@@ -198,7 +199,7 @@ class JobRepository:
                 also(transaction, ended)
             return changed_job, ended
 
-        return self.database.run(fact)
+        return run_and_settle(self.database, fact, job)
 
     def save_step(
         self,
@@ -258,10 +259,36 @@ class JobRepository:
                 replace(record, stop_requested=True),
                 at=now,
                 because=because,
+                fence=record.fence + 1,
                 batch_status=BatchStatus.STOPPED,
                 end_time=now,
                 exit_status="STOPPED",
             )
+
+        return self.database.run(fact)
+
+    def request_priority(self, execution_id: int, value: int, because: Because) -> JobExecution:
+        """Change the place of what is not handed out; one without an owner is moved here (S32).
+
+        Raises:
+            NoSuchJobExecution: no execution has this id.
+            JobExecutionNotRunning: it has ended.
+        """
+
+        def fact(transaction: Transaction) -> JobExecution:
+            record = executions.lock_execution(transaction, execution_id)
+            if not record.batch_status.is_running:
+                verb = "set the priority of"
+                raise JobExecutionNotRunning(execution_id, record.batch_status, verb)
+            now = max(self.clock.now(), record.last_updated)
+            requests.insert_request(
+                transaction, execution_id, "priority", because, at=now, value=value
+            )
+            if record.owner_id is not None:
+                return record
+            requests.set_priority(transaction, execution_id, record.version, value)
+            requests.take_requests(transaction, execution_id, at=now)
+            return replace(record, version=record.version + 1)
 
         return self.database.run(fact)
 
@@ -287,7 +314,12 @@ class JobRepository:
             requests.insert_request(transaction, execution_id, "abandon", because, at=now)
             requests.take_requests(transaction, execution_id, at=now)
             return change_job_execution(
-                transaction, record, at=now, because=because, batch_status=BatchStatus.ABANDONED
+                transaction,
+                record,
+                at=now,
+                because=because,
+                fence=record.fence + 1,
+                batch_status=BatchStatus.ABANDONED,
             )
 
         return self.database.run(fact)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, exists, insert, select, true, update
+from sqlalchemy import bindparam, exists, insert, literal_column, select, true, update
 
 from stepwell.database.prepared import Prepared
-from stepwell.database.tables import batch_request
+from stepwell.database.tables import batch_job_execution, batch_request
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.repository.history import Because
 
 _r = batch_request.c
+_e = batch_job_execution.c
 
 
 class Request(NamedTuple):
-    """An open request: kind ``stop``, who asks, and why."""
+    """An open request: kind ``stop`` or ``priority``, who asks, and why."""
 
     request_id: int
     execution_id: int
@@ -34,6 +35,7 @@ INSERT_REQUEST = Prepared(
     insert(batch_request).values(
         job_execution_id=bindparam("job_execution_id"),
         kind=bindparam("kind"),
+        value=bindparam("value"),
         actor=bindparam("actor"),
         reason=bindparam("reason"),
         requested_at=bindparam("requested_at"),
@@ -56,6 +58,12 @@ MARK_LATE = Prepared(
     .where(_r.job_execution_id == bindparam("job_execution_id"), _r.taken_at.is_(None))
     .values(taken_at=bindparam("taken_at"), late=true())
 )
+# Of an execution without an owner: nobody else could apply the request (S30).
+SET_PRIORITY = Prepared(
+    update(batch_job_execution)
+    .where(_e.job_execution_id == bindparam("id_"), _e.version == bindparam("version_"))
+    .values(priority=bindparam("priority_"), version=literal_column("version + 1"))
+)
 STOP_REQUESTED = Prepared(
     select(
         exists().where(
@@ -66,14 +74,21 @@ STOP_REQUESTED = Prepared(
 
 
 def insert_request(
-    transaction: Transaction, execution_id: int, kind: str, because: Because, *, at: datetime
+    transaction: Transaction,
+    execution_id: int,
+    kind: str,
+    because: Because,
+    *,
+    at: datetime,
+    value: int | None = None,
 ) -> None:
-    """Ask the owner of an execution for something."""
+    """Ask the owner of an execution for something; ``value`` is the new priority."""
     transaction.execute(
         INSERT_REQUEST,
         {
             "job_execution_id": execution_id,
             "kind": kind,
+            "value": value,
             "actor": because.actor,
             "reason": because.reason,
             "requested_at": at,
@@ -90,6 +105,13 @@ def open_stop_request(reader: Reader, execution_id: int) -> Request | None:
 def all_open_requests(reader: Reader) -> list[Request]:
     """Every request that nobody has taken, of all executions; there are few."""
     return [Request(*row) for row in reader.fetch_all(ALL_OPEN_REQUESTS)]
+
+
+def set_priority(transaction: Transaction, execution_id: int, version: int, value: int) -> None:
+    """Change the place of an execution that waits without an owner; its row is locked (S32)."""
+    values = {"id_": execution_id, "version_": version, "priority_": value}
+    if transaction.execute(SET_PRIORITY, values) != 1:
+        raise AssertionError(f"execution {execution_id} changed under its lock")
 
 
 def take_requests(transaction: Transaction, execution_id: int, *, at: datetime) -> None:

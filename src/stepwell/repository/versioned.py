@@ -57,6 +57,13 @@ def versioned_update(
 UPDATE_JOB = versioned_update(
     batch_job_execution, batch_job_execution.c.job_execution_id, JOB_MUTABLE
 )
+# Whoever applies his own request takes the execution first (S30).
+TAKE_JOB = versioned_update(
+    batch_job_execution,
+    batch_job_execution.c.job_execution_id,
+    JOB_MUTABLE,
+    fence=literal_column("fence + 1"),
+)
 UPDATE_STEP = versioned_update(
     batch_step_execution, batch_step_execution.c.step_execution_id, STEP_MUTABLE
 )
@@ -73,8 +80,9 @@ READ_STEP_GUARD = Prepared(
 
 def _update_job(transaction: Transaction, changed: JobExecution, held: JobExecution) -> None:
     values = job_values(changed)
-    values["version_"] = held.version
-    if transaction.execute(UPDATE_JOB, values) != 1:
+    values["version_"], values["fence_"] = held.version, held.fence
+    statement = UPDATE_JOB if changed.fence == held.fence else TAKE_JOB
+    if transaction.execute(statement, values) != 1:
         raise why_no_row(
             transaction.fetch_one(READ_JOB_GUARD, {"id_": held.execution_id}),
             what=f"job execution {held.execution_id}",

@@ -13,6 +13,21 @@ from stepwell.job.step import ChunkStep
 from stepwell.runner.loop import OwnLoop
 
 
+def make_own(artifact: Any, scope: Scope) -> Any:
+    """An artifact that belongs to one execution or partition alone: what it keeps is its own.
+
+    A factory makes one; an object of the definition is copied, so that partitions on several
+    threads do not share its state (S141). Functions, and what refuses to be copied, are themselves.
+    """
+    made = make_artifact(artifact, scope)
+    if made is not artifact or made is None:
+        return made
+    try:
+        return copy.copy(made)
+    except TypeError:
+        return made
+
+
 def make_reader(step: ChunkStep[Any, Any], scope: Scope) -> Any:
     """An ItemReader of its own for this execution; a plain iterable, say a file, is wrapped."""
     reader = make_artifact(step.reader, scope)
@@ -38,7 +53,8 @@ def make_processor(
     if step.processor is None:
         return None
     parts = step.processor if isinstance(step.processor, (list, tuple)) else [step.processor]
-    functions = [loop.synchronous(_as_function(make_artifact(part, scope))) for part in parts]
+    make = make_artifact if scope.step.partition is None else make_own  # S141
+    functions = [loop.synchronous(_as_function(make(part, scope))) for part in parts]
     return functions[0] if len(functions) == 1 else chain(functions)
 
 

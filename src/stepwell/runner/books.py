@@ -16,7 +16,7 @@ from stepwell.execution.json import to_json
 from stepwell.execution.records import PartitionPosition, SkippedItem, StepExecution
 from stepwell.repository.partitions import save_partition
 from stepwell.repository.steps import insert_skips
-from stepwell.runner.running import RunningExecution
+from stepwell.runner.running import RunningExecution, logged_when_slow
 
 
 class Work(Protocol):
@@ -87,7 +87,8 @@ class PartitionBooks:
         """One write transaction on a connection of this thread's own (S194)."""
         with self._running.repository.database.write() as transaction:
             work = PartitionTransaction(self, transaction)
-            yield work
+            with logged_when_slow(self.step, self._running.clock):
+                yield work
         if work.saved is not None:
             self.position = work.saved
 

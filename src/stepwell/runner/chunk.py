@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from stepwell.errors import TransactionEnded
+from stepwell.errors import LostOwnership, TransactionEnded
 from stepwell.execution.json import from_json, to_json
 from stepwell.execution.records import Metrics, SkippedItem
 from stepwell.execution.status import STEP_COMPLETED, STEP_STOPPED, StepEnd
-from stepwell.job.artifact import Scope, make_artifact
+from stepwell.job.artifact import Scope
 from stepwell.job.step import ChunkStep
-from stepwell.runner.artifacts import make_processor, make_reader, make_writer, open_at
+from stepwell.runner.artifacts import make_own, make_processor, make_reader, make_writer, open_at
 from stepwell.runner.books import Books
 from stepwell.runner.callbacks import Checkpointing, listened_process, listened_read
 from stepwell.runner.context import StepContext
@@ -49,7 +49,8 @@ class Chunk:
     attempts: int = 0
     read: int = 0
     finished: bool = False
-    timeout_at: float | None = None
+    began_at: float = 0.0
+    timeout_s: float = 0.0
 
 
 class ChunkRunner:
@@ -77,7 +78,7 @@ class ChunkRunner:
         self._reader = make_reader(step, scope)
         self._writer = make_writer(step, scope)
         self._process = listened_process(make_processor(step, scope, context.loop), listeners)
-        algorithm = make_artifact(step.checkpoint, scope)
+        algorithm = make_own(step.checkpoint, scope)
         self._checkpointing = None if algorithm is None else Checkpointing(algorithm)
         self._faults = FaultPolicy(step.skip, step.retry)
         self._counters = Counters()
@@ -100,13 +101,14 @@ class ChunkRunner:
             self._close_quietly(opened)
             if self._in_chunk:
                 self._counters.roll_back()
-                self._tell_error(error)
+                if not isinstance(error, LostOwnership):  # Nobody hears of that (S25).
+                    self._tell_error(error)
             raise
 
     @property
     def metrics(self) -> Metrics:
-        """The counters as they stand: of the last commit, and the rollbacks since (S133)."""
-        return self._counters.metrics()
+        """The counters of the last commit, and the rollbacks since (S133)."""
+        return self._counters.committed_metrics()
 
     def _tell_error(self, error: BaseException) -> None:
         """``on_error``, behind the rollback and the closes (S170); it cannot hide the error."""
@@ -117,7 +119,7 @@ class ChunkRunner:
                 logger.exception("an on_error listener of %r failed", self._definition.name)
 
     def _chunks(self, opened: list[Any]) -> StepEnd:
-        while not self._running.stop_flag.is_set():
+        while not self._running.stop_requested():
             chunk = Chunk()
             self._in_chunk = True
             try:
@@ -133,10 +135,9 @@ class ChunkRunner:
         return STEP_STOPPED
 
     def _begin(self, chunk: Chunk) -> None:
+        chunk.began_at = self._running.clock.monotonic()
         if self._checkpointing is not None and not self._window:
-            timeout_s = self._checkpointing.begin()
-            if timeout_s > 0:
-                chunk.timeout_at = self._running.clock.monotonic() + timeout_s
+            chunk.timeout_s = self._checkpointing.begin()
         self._listeners.before("before_chunk")
 
     def _after_commit(self, chunk: Chunk) -> None:
@@ -152,7 +153,7 @@ class ChunkRunner:
         """Fill the chunk until its checkpoint condition holds, the data ends or a stop is asked."""
         read, process, keep = self._read, self._process, chunk.items.append
         stopped, clock, counters = (
-            self._running.stop_flag.is_set,
+            self._running.stop_requested,
             self._running.clock,
             self._counters,
         )
@@ -160,7 +161,7 @@ class ChunkRunner:
         checkpointing = None if in_window else self._checkpointing
         size = 1 if in_window else self._definition.chunk_size
         limit_s = None if in_window or checkpointing else self._definition.time_limit_s
-        deadline = clock.monotonic() + limit_s if limit_s else None
+        deadline = chunk.began_at + limit_s if limit_s else None
         while chunk.read < size or checkpointing is not None:
             chunk.attempts += 1
             try:
@@ -215,7 +216,12 @@ class ChunkRunner:
         if isinstance(error, ListenerFailed):
             raise error
         self._context.exception = error
-        choice = self._faults.choose(error, in_window=self._window > 0)
+        choice = self._faults.choose(
+            error,
+            in_window=self._window > 0,
+            # An empty list that cannot be committed: nothing is left that could be skipped.
+            skippable=phase != "write" or bool(subject[0]),
+        )
         if choice is Choice.FAIL:
             raise error
         if choice is Choice.RETRY:
@@ -225,6 +231,9 @@ class ChunkRunner:
             if not self._faults.keeps_chunk(error):
                 raise Rewind(error, wait_s) from error
             self._wait(wait_s)
+            if self._running.stop_requested():
+                # Nobody tries again (S114): the restart goes on at the last commit.
+                raise Rewind(error, 0.0) from error
         return choice
 
     # --- writing: one transaction ------------------------------------------------------------
@@ -238,24 +247,24 @@ class ChunkRunner:
                 self._commit(chunk, items, filterable)
             except Exception as error:
                 self._counters.forget_write()
-                if not filterable[0] or isinstance(error, ListenerFailed):
+                if not filterable[0] or isinstance(error, (ListenerFailed, LostOwnership)):
                     raise
                 # Nothing is open any more: the callbacks hear of it behind the rollback (S118).
                 self._listeners.after("on_write_error", items, error)
                 if self._skips_in_place(error, items):
                     self._skip("write", error, items)
                     items = []
+                # The new transaction has its time again (S103).
+                chunk.began_at = self._running.clock.monotonic()
             else:
                 return
 
     def _skips_in_place(self, error: Exception, items: list[Any]) -> bool:
         """True: drop the list. False: write it again. Otherwise Rewind, or the error (S130)."""
         self._context.exception = error
-        choice = self._faults.choose(error, in_window=self._window > 0)
-        if choice is not Choice.SKIP:
+        in_window = self._window > 0
+        if not items or self._faults.choose(error, in_window=in_window) is not Choice.SKIP:
             return self._choose("write", error, items) is Choice.SKIP
-        if not items:
-            raise error  # Nothing is left that could be skipped.
         if len(items) > 1 and self._definition.write_skip == "item":
             raise Rewind(error, 0.0) from error
         return True
@@ -289,14 +298,11 @@ class ChunkRunner:
                 **context.pending_progress,
             )
             filterable[0] = True  # What comes now is the commit itself (S120).
-            if chunk.timeout_at is not None:
-                self._refuse_late(chunk.timeout_at)
+            late = chunk.timeout_s and self._running.clock.monotonic() - chunk.began_at
+            if late > chunk.timeout_s:
+                # It is not attempted and counts as failed (S103).
+                raise CheckpointTimeout(self._definition.name)
         self._committed()
-
-    def _refuse_late(self, timeout_at: float) -> None:
-        """Beyond its timeout the commit is not attempted and counts as failed (S103)."""
-        if self._running.clock.monotonic() > timeout_at:
-            raise CheckpointTimeout(self._definition.name)
 
     def _committed(self) -> None:
         self._in_chunk = False
@@ -336,6 +342,8 @@ class ChunkRunner:
         self._close(opened)
         self._listeners.after("on_error", rewind.error)
         self._wait(rewind.wait_s)
+        if self._running.stop_requested():
+            return
         self._open(opened)
         if not self._window:
             self._window = attempts
@@ -343,7 +351,7 @@ class ChunkRunner:
 
     def _wait(self, seconds: float) -> None:
         if seconds > 0:
-            self._running.clock.wait(self._running.stop_flag, seconds)
+            self._running.wait_for_stop(seconds)
 
     def _open(self, opened: list[Any]) -> None:
         position = self._books.position

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from stepwell.database.guarded import GuardedConnection
 from stepwell.errors import LostOwnership, StepUsageError
 from stepwell.execution.json import to_json
 from stepwell.execution.records import Metrics, StepExecution
-from stepwell.execution.result import ERRORS_MAX, Failure, PartitionError
+from stepwell.execution.result import ERRORS_MAX, Failure, PartitionError, storable
 from stepwell.execution.status import BatchStatus
 from stepwell.runner.books import PartitionBooks
 from stepwell.runner.loop import OwnLoop
@@ -31,10 +31,7 @@ class JobContext:
     Attributes:
         parameters: The job's parameters.
         properties: The job's properties, as text (S76).
-        exit_status: The last writer wins (S15); None becomes the name of the batch status (S17).
         transient: Anything; lives as long as this execution, is never stored (S70).
-        context: A dict of JSON values that belongs to the instance: saved with every checkpoint and
-            with the terminal status, restored on a restart (S71, S72).
     """
 
     def __init__(
@@ -46,20 +43,56 @@ class JobContext:
     ) -> None:
         self.parameters = parameters
         self.properties = properties
-        self.exit_status: str | None = None
         self.transient: Any = None
-        self.context = context
-        self.batch_status: BatchStatus | None = None
+        self._exit_status: str | None = None
+        self._context = context
+        self._is_branch = False
+        self._ends_as: BatchStatus | None = None
         self._running = running
 
     def for_branch(self) -> JobContext:
         """A context for a partition or a flow of a split: same job, own data (S55, S71)."""
-        return JobContext(
+        branch = JobContext(
             self._running,
             self.parameters,
             self.properties,
             copy.deepcopy(self.context) if self.context else {},
         )
+        branch._is_branch = True
+        return branch
+
+    def about_to_end(self, status: BatchStatus) -> None:
+        """For the engine: ``after_job`` sees what is about to be committed (S36)."""
+        self._ends_as = status
+
+    @property
+    def batch_status(self) -> BatchStatus:
+        """Where the job stands; in ``after_job`` the status that is about to be committed (S36)."""
+        return self._ends_as or self._running.job.batch_status
+
+    @property
+    def exit_status(self) -> str | None:
+        """None at first (S14); the last writer wins (S15); None becomes the batch status (S17)."""
+        return self._exit_status
+
+    @exit_status.setter
+    def exit_status(self, value: str | None) -> None:
+        self._exit_status = _as_exit_status(value)
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """A dict of JSON values that belongs to the instance.
+
+        It is saved with every checkpoint and with the terminal status, and restored on a restart
+        (S71, S72); that of a partition or a flow of a split is a copy that is never stored.
+        """
+        return self._context
+
+    @context.setter
+    def context(self, value: dict[str, Any]) -> None:
+        self._context = value
+        if not self._is_branch:
+            self._running.job_data = value
 
     @property
     def job_name(self) -> str:
@@ -84,7 +117,6 @@ class StepContext:
         job: The JobContext.
         parameters: The job's parameters: the typed model, or a dict of text without one.
         properties: The step's properties, as text (S76).
-        batch_status: What is about to be committed, from ``after_step`` on (S36).
         exception: The last exception of any artifact of the step, the original (S73).
         context: A dict of JSON values that is saved with every commit and restored on a restart
             (S71, S72).
@@ -92,11 +124,14 @@ class StepContext:
         pending_progress: For the engine: what ``progress`` said and the next commit stores.
         loop: For the engine: runs coroutine functions on the thread that owns this context.
         chunk_label: For the engine: the chunk's part of the idempotency key.
-        exit_status: Set it to give the step an exit status of its own (S19).
         partition: The number of the partition, or None outside of one.
+        input: The input of the partition (S195), or None outside of one.
     """
 
     partition: int | None = None
+    input: Any = None
+    # For the engine: the chunk runner, when there is one.
+    runner: Any = None
 
     def __init__(
         self,
@@ -109,10 +144,10 @@ class StepContext:
         self.job = job
         self.parameters = job.parameters
         self.properties = properties
-        self.batch_status: BatchStatus = step.batch_status
         self.context = context
         self.transient: Any = None
-        self.exit_status: str | None = None
+        self._exit_status: str | None = None
+        self._ends_as: BatchStatus | None = None
         self.exception: BaseException | None = None
         self.loop = OwnLoop()
         self.errors: list[PartitionError] = []
@@ -154,13 +189,33 @@ class StepContext:
 
     @property
     def metrics(self) -> Metrics:
-        """The eight metrics, as committed last (S132)."""
+        """The eight metrics, as committed last (S132), with the rollbacks since (S133)."""
+        if self.runner is not None:
+            return cast("Metrics", self.runner.metrics)
         return self._running.step(self.step_execution_id).metrics
 
     @property
     def stop_requested(self) -> bool:
         """Whether the step should come to its end; long code asks now and then (S137)."""
-        return self._running.stop_flag.is_set()
+        return self._running.stop_requested()
+
+    @property
+    def batch_status(self) -> BatchStatus:
+        """Where the step stands; from ``after_step`` on what is about to be committed (S36)."""
+        return self._ends_as or self._running.step(self.step_execution_id).batch_status
+
+    @property
+    def exit_status(self) -> str | None:
+        """Set it to give the step an exit status of its own (S19)."""
+        return self._exit_status
+
+    @exit_status.setter
+    def exit_status(self, value: str | None) -> None:
+        self._exit_status = _as_exit_status(value)
+
+    def about_to_end(self, status: BatchStatus) -> None:
+        """For the engine: ``after_step`` sees what is about to be committed (S36)."""
+        self._ends_as = status
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -236,9 +291,9 @@ class StepContext:
         now = self._running.clock.monotonic()
         if self._connection is None and now - self._progress_saved_at >= PROGRESS_INTERVAL_S:
             self._progress_saved_at = now
-            self._running.save_progress(
-                self.step_execution_id, self.context, **self.pending_progress
-            )
+            with self._running.step_transaction(self.step_execution_id) as work:
+                # Without the context: what it says may not be committed yet (S185).
+                work.save(None, **self.pending_progress)
 
     @contextmanager
     def attempt(self, key: object) -> Iterator[None]:
@@ -267,6 +322,15 @@ class StepContext:
             self._connection = None
 
 
+def _as_exit_status(value: object) -> str | None:
+    """Refused where it is set: later it would fail the engine, not the line that is wrong."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return storable(value)
+    raise TypeError(f"an exit status is a string or None, got {value!r}")
+
+
 class PartitionContext(StepContext):
     """The context of one partition: its own data, and transactions on a connection of its own."""
 
@@ -281,8 +345,7 @@ class PartitionContext(StepContext):
     ) -> None:
         self.partition = books.number
         self._books = books
-        # For the engine: the partition's chunk runner and its own collector, when it has them.
-        self.runner: Any = None
+        # For the engine: the partition's own collector, when it has one.
         self.collector: Any = None
         self.started_at: datetime = running.clock.now()
         super().__init__(running, step, job, context, properties)
@@ -308,6 +371,8 @@ class PartitionContext(StepContext):
     @property
     def metrics(self) -> Metrics:
         """The partition's own metrics, as committed last (S74)."""
+        if self.runner is not None:
+            return cast("Metrics", self.runner.metrics)
         return self._books.position.metrics
 
     def progress(self, done: int, total: int | None = None, label: str | None = None) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from stepwell.execution.records import Metrics, SkippedItem, StepExecution
-from stepwell.execution.result import MESSAGE_CHARACTERS_MAX, WriteReport, cut
+from stepwell.execution.result import MESSAGE_CHARACTERS_MAX, WriteReport, cut, message_of
 
 ITEM_CHARACTERS_MAX = 4_000  # Enough to see what it was; the source still has the whole.
 
@@ -64,6 +64,10 @@ class Counters:
             write_skip_count=self.write_skip + skipped,
         )
 
+    def committed_metrics(self) -> Metrics:
+        """What was committed last, and the rollbacks that the next commit will store (S133)."""
+        return replace(self._committed, rollback_count=self.rollbacks)
+
     def commit(self, skip_count: int) -> None:
         """The chunk is committed: a later rollback comes back to here."""
         self._committed = self.metrics(commits=1)
@@ -109,7 +113,7 @@ def skipped_item(
         position=position,
         item=None if item is None else cut(_as_text(item), ITEM_CHARACTERS_MAX),
         error_type=type(error).__qualname__,
-        error_message=cut(str(error), MESSAGE_CHARACTERS_MAX),
+        error_message=cut(message_of(error), MESSAGE_CHARACTERS_MAX),
         skipped_at=at,
     )
 

@@ -45,15 +45,14 @@ class FaultPolicy:
         self.skip_count = 0
         self.retry_count = 0
 
-    def choose(self, error: Exception, *, in_window: bool) -> Choice:
+    def choose(self, error: Exception, *, in_window: bool, skippable: bool = True) -> Choice:
         """Retry before skip in a normal chunk, skip before retry in the window (S115)."""
         if isinstance(error, NEVER) or _is_the_source(error):
             return Choice.FAIL
-        order = [(self.may_skip, Choice.SKIP), (self.may_retry, Choice.RETRY)]
-        for allowed, choice in order if in_window else reversed(order):
-            if allowed(error):
-                return choice
-        return Choice.FAIL
+        skips = skippable and self.may_skip(error)
+        if self.may_retry(error) and not (skips and in_window):
+            return Choice.RETRY
+        return Choice.SKIP if skips else Choice.FAIL
 
     def may_skip(self, error: Exception) -> bool:
         """Whether ``error`` is skippable and the limit is not used up."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from threading import Thread
 from typing import Any
 
-from stepwell.errors import JobFlowFailed, StartLimitExceeded
+from stepwell.errors import JobFlowFailed, LostOwnership, StartLimitExceeded
 from stepwell.execution.json import from_json
 from stepwell.execution.records import StepExecution
 from stepwell.execution.status import BatchStatus, Result
@@ -86,6 +87,8 @@ class Sequencer:
         """Run a container from its first element, or from ``first``, to its end (S40, S41, S64)."""
         by_name = {element.name: element for element in elements}
         element = by_name.get(first, elements[0]) if first else elements[0]
+        if first and first not in by_name:
+            logger.warning("there is no element %r any more, the job begins at its first", first)
         visited: set[str] = set()
         last: list[StepExecution] = []
         while True:
@@ -162,6 +165,11 @@ class Sequencer:
                 return self._run_step(element, job)
 
     def _run_step(self, step: Step, job: JobContext) -> Ending:
+        """Skip what is COMPLETED, whatever ended its job (S65, S66), or run it; in flows too (S67).
+
+        Raises:
+            StartLimitExceeded: one more start would be too many; no transition is asked (S49).
+        """
         before = self._previous.get(step.name)
         if (
             before is not None
@@ -196,27 +204,30 @@ class Sequencer:
 
     def _run_split(self, split: Split, job: JobContext) -> Ending:
         """Each flow on a thread of its own; the winner of those that terminate (S55, S56)."""
-        endings: list[Ending | BaseException] = [Ending() for _ in split.flows]
+        ended: list[Ending] = [Ending() for _ in split.flows]
+        raised: list[BaseException] = []
 
         def run(index: int, flow: Flow) -> None:
             try:
-                endings[index] = self._branch(flow, job.for_branch())
+                ended[index] = self._branch(flow, job.for_branch())
+            except (LostOwnership, StepFailed) as error:
+                raised.append(error)
+            except Exception as error:
+                ended[index] = _failed(error)  # A start limit, a record that failed (S49, S22).
             except BaseException as error:
-                endings[index] = error
+                raised.append(error)
 
         threads = [
-            Thread(target=run, args=(index, flow), name=f"stepwell-{flow.name}")
+            # What the caller has in its context variables, the flow has too (S75).
+            Thread(target=copy_context().run, args=(run, index, flow), name=f"stepwell-{flow.name}")
             for index, flow in enumerate(split.flows)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        ended: list[Ending] = []
-        for ending in endings:
-            if isinstance(ending, BaseException):
-                raise ending
-            ended.append(ending)
+        for error in sorted(raised, key=lambda e: not isinstance(e, LostOwnership)):
+            raise error  # The owner of nothing says nothing else (S25).
         terminated = [e for e in ended if e.terminates is not None]
         if terminated:
             return min(terminated, key=lambda e: _RANK[e.terminates or BatchStatus.COMPLETED])

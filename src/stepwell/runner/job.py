@@ -7,7 +7,12 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from stepwell.errors import LostOwnership
+from stepwell.errors import (
+    ContextTooLarge,
+    LostOwnership,
+    OptimisticLockingFailure,
+    ValueNotJson,
+)
 from stepwell.execution.records import JobExecution, StepExecution
 from stepwell.execution.result import EXIT_STATUS_CHARACTERS_MAX, Failure
 from stepwell.execution.status import BatchStatus, derive_job_result
@@ -29,6 +34,7 @@ class JobRunner:
 
     def __init__(self, running: RunningExecution, job: Job, parameters: Any) -> None:
         self._running = running
+        self._running.definition = job
         self._job = job
         self._parameters = parameters
 
@@ -81,7 +87,7 @@ class JobRunner:
             failed = error.error if isinstance(error, StepFailed) else unwrapped(error)
             ending = Ending(terminates=BatchStatus.FAILED, error=failed)
         job.exit_status = ending.exit_status_of_job or job.exit_status
-        job.batch_status = self._status(ending)
+        job.about_to_end(self._status(ending))
         try:
             if listeners is not None:
                 listeners.after("after_job", job)
@@ -105,20 +111,20 @@ class JobRunner:
 
     def _end(self, job: JobContext, sequencer: Sequencer, ending: Ending) -> JobExecution:
         """The terminal status, once; the original exception stays in the caller's hands (S73)."""
-        error = ending.error
-        failure = Failure.of(error) if error is not None else None
-        with self._running.no_stop():
-            status = self._status(ending)
-            ended = self._running.end(
-                batch_status=status,
-                result=derive_job_result(status, sequencer.results),
-                exit_status=(job.exit_status or str(status))[:EXIT_STATUS_CHARACTERS_MAX],
-                failure=failure,
-                restart_position=ending.restart,
-            )
-        name = self._job.name
+        if ending.error is not None and self._running.has_stray_step:
+            raise ending.error  # One transaction will settle both rows; not this one alone (S190).
+        try:
+            ended = self._record(job, sequencer, ending)
+        except (ValueNotJson, ContextTooLarge, OptimisticLockingFailure) as unstorable:
+            if isinstance(unstorable, OptimisticLockingFailure):
+                self._running.refresh()  # Once, under the fence (S24).
+            ending = Ending(terminates=BatchStatus.FAILED, error=ending.error or unstorable)
+            ended = self._record(job, sequencer, ending)
+        error, failure, name = ending.error, ended.failure, self._job.name
         if failure is None:
-            logger.info("execution %s of job %r is %s", ended.execution_id, name, status)
+            logger.info(
+                "execution %s of job %r is %s", ended.execution_id, name, ended.batch_status
+            )
             return ended
         logger.error(
             "execution %s of job %r failed: %s: %s",
@@ -130,3 +136,14 @@ class JobRunner:
         if error is not None and not isinstance(error, Exception):
             raise error  # KeyboardInterrupt or SystemExit goes its way, behind the record.
         return replace(ended, exception=error)
+
+    def _record(self, job: JobContext, sequencer: Sequencer, ending: Ending) -> JobExecution:
+        with self._running.no_stop():
+            status = self._status(ending)
+            return self._running.end(
+                batch_status=status,
+                result=derive_job_result(status, sequencer.results),
+                exit_status=(job.exit_status or str(status))[:EXIT_STATUS_CHARACTERS_MAX],
+                failure=None if ending.error is None else Failure.of(ending.error),
+                restart_position=ending.restart,
+            )

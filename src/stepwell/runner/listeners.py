@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from stepwell.errors import LostOwnership
 from stepwell.job.artifact import Scope, make_artifact
 from stepwell.job.function import positional_count
 
@@ -16,7 +17,7 @@ class ListenerFailed(Exception):
     """A listener raised ``error``: it fails the step or job, no filter applies (S111, S116)."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
+        super().__init__(error)
         self.error = error
 
 
@@ -43,10 +44,13 @@ class Listeners:
 
         Raises:
             ListenerFailed: of the one that raised.
+            LostOwnership: as it is; nobody else is called (S25).
         """
         for method in self._bound.get(name, ()):
             try:
                 call(method, *arguments)
+            except LostOwnership:
+                raise
             except Exception as error:
                 raise ListenerFailed(error) from error
 
@@ -55,11 +59,14 @@ class Listeners:
 
         Raises:
             ListenerFailed: of the first one that raised; the others are logged.
+            LostOwnership: as it is; nobody else is called (S25).
         """
         first: Exception | None = None
         for method in reversed(self._bound.get(name, ())):
             try:
                 call(method, *arguments)
+            except LostOwnership:
+                raise
             except Exception as error:
                 if first is None:
                     first = error

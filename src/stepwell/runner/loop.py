@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from stepwell.job.function import with_arguments
+
 
 def is_coroutine_function(function: Callable[..., Any]) -> bool:
     """Whether calling ``function`` gives a coroutine; an object with an async ``__call__`` too."""
@@ -21,11 +23,17 @@ class OwnLoop:
     def __init__(self) -> None:
         self._runner: asyncio.Runner | None = None
 
-    def synchronous(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """``function``, or for a coroutine function one that runs it to its end."""
+    def synchronous(
+        self, function: Callable[..., Any], *, available: int | None = None
+    ) -> Callable[..., Any]:
+        """``function``, or for a coroutine function one that runs it to its end.
+
+        With ``available`` it takes that many arguments and is called with those that it wants.
+        """
+        called = function if available is None else with_arguments(function, available)
         if not is_coroutine_function(function):
-            return function
-        return lambda *arguments: self.run(function(*arguments))
+            return called
+        return lambda *arguments: self.run(called(*arguments))
 
     def close(self) -> None:
         """Close the loop, if one was opened."""

@@ -8,11 +8,7 @@ results are recorded by the owner alone, each batch in one transaction with the 
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import Event
@@ -29,7 +25,13 @@ from stepwell.execution.status import (
 )
 from stepwell.job.artifact import Scope
 from stepwell.job.step import PartitionedStep
-from stepwell.repository.partitions import PartitionEnd, hand_out, record_results, stop_rest
+from stepwell.repository.partitions import (
+    PartitionEnd,
+    counted,
+    hand_out,
+    record_results,
+    stop_rest,
+)
 from stepwell.repository.plans import (
     Reached,
     freeze_plan,
@@ -41,25 +43,15 @@ from stepwell.repository.plans import (
 from stepwell.runner.context import StepContext
 from stepwell.runner.counters import add_metrics
 from stepwell.runner.plan import Planned, make_plan
+from stepwell.runner.pool import Pool, open_pool
 from stepwell.runner.running import RunningExecution
-from stepwell.runner.share import Fault, PartitionWork, Payload, Told
+from stepwell.runner.share import Fault, Payload, Told
 from stepwell.runner.whole import Whole
 
 logger = logging.getLogger("stepwell.runner")
 
-THREADS_MAX = min(32, (os.cpu_count() or 1) + 4)  # As concurrent.futures has it.
 RANGE_S = 0.01  # Small partitions travel together until they fill about this much work.
 RANGE_MAX = 64
-
-
-class InlineExecutor(Executor):
-    """Runs each task at once on the thread that submits it: one at a time, in order."""
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call ``fn`` now."""
-        future: Future[Any] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
 
 
 @dataclass
@@ -145,12 +137,19 @@ class PartitionRunner:
             stop_rest(transaction, step, at=self._running.clock.now())
 
     def _run(self) -> None:
-        partitions, kept, workers = self._freeze()
-        work = PartitionWork(
-            self._running, self._context, self._definition, kept, self._events, self._halt
-        )
-        with self._executor(workers, len(partitions)) as (executor, size):
-            self._work(executor, size, work, deque(partitions))
+        partitions, reached, workers = self._freeze()
+        if partitions:
+            with open_pool(
+                self._running,
+                self._definition,
+                self._context,
+                workers=workers,
+                partition_count=len(partitions),
+                reached=reached,
+                events=self._events,
+                halt=self._halt,
+            ) as pool:
+                self._work(pool, deque(partitions))
         if self._fault is not None:
             raise self._fault
 
@@ -211,52 +210,33 @@ class PartitionRunner:
 
     # --- the work ----------------------------------------------------------------------------
 
-    @contextmanager
-    def _executor(self, wanted: int, partition_count: int) -> Iterator[tuple[Executor, int]]:
-        """The executor and how many partitions run at a time (S142)."""
-        executor = self._definition.executor
-        wanted = wanted or partition_count
-        if executor == "inline":
-            yield InlineExecutor(), 1
-        elif isinstance(executor, Executor):
-            yield executor, max(1, wanted)
-        else:
-            workers = max(1, min(wanted, partition_count, THREADS_MAX))
-            with ThreadPoolExecutor(workers, f"stepwell-{self._definition.name}") as pool:
-                try:
-                    yield pool, workers
-                except BaseException:
-                    self._halt.set()  # Before the pool waits for its threads.
-                    raise
-
-    def _work(
-        self, executor: Executor, workers: int, work: PartitionWork, waiting: deque[Partition]
-    ) -> None:
+    def _work(self, pool: Pool, waiting: deque[Partition]) -> None:
         """Hand out, record, until nothing waits and nothing runs."""
-        inline = isinstance(executor, InlineExecutor)
-        ahead = 1 if inline else 2 * workers  # A worker that is done finds its next task waiting.
         tasks = 0
         while tasks or (waiting and self._hands_out()):
             told, ended_tasks = self._take_events(wait=tasks > 0)
             tasks -= ended_tasks
-            size = 1 if inline else self._range_size()
+            size = self._range_size() if pool.has_ranges else 1
             ranges: list[list[Partition]] = []
-            while waiting and tasks + len(ranges) < ahead and self._hands_out():
+            while waiting and tasks + len(ranges) < pool.ahead and self._hands_out():
                 ranges.append([waiting.popleft() for _ in range(min(size, len(waiting)))])
             ends = [one for one in told if isinstance(one, PartitionEnd)]
             if ends or ranges:
                 self._record(ends, [partition.number for part in ranges for partition in part])
             self._analyze(told)
+            if not self._hands_out():
+                pool.cancel()  # What waits there stays unstarted (S146).
+                continue  # Nor does what was handed out just now begin.
             for part in ranges:
                 tasks += 1
-                executor.submit(work.run_range, part)
+                pool.submit(part)
 
     def _hands_out(self) -> bool:
         return self._fault is None and not self._running.stop_flag.is_set()
 
-    def _take_events(self, *, wait: bool) -> tuple[list[PartitionEnd | Payload | Fault], int]:
+    def _take_events(self, *, wait: bool) -> tuple[list[PartitionEnd | Payload], int]:
         """All waiting events, at least one if something runs; and the tasks that ended."""
-        told: list[PartitionEnd | Payload | Fault] = []
+        told: list[PartitionEnd | Payload] = []
         tasks = 0
         while True:
             try:
@@ -266,21 +246,30 @@ class PartitionRunner:
             wait = False
             if isinstance(event, int):
                 tasks += event
+            elif isinstance(event, Fault):
+                self._fail_with(event.error)
             elif isinstance(event, BaseException):
-                self._halt.set()
                 raise event
             else:
                 told.append(event)
+
+    def _fail_with(self, error: BaseException) -> None:
+        """What runs may finish and is recorded, nothing begins any more, the step fails (S140)."""
+        self._halt.set()
+        self._fault = self._fault or error
 
     def _record(self, ends: list[PartitionEnd], numbers: list[int]) -> None:
         """Results, counters and the next hand-out in one transaction (S161)."""
         counters = replace(self._counters)
         metrics = self._metrics
-        for end in ends:
-            counters.count(end.outcome)
-            metrics = add_metrics(metrics, end.metrics)  # S134
         with self._running.step_transaction(self._id) as work:
             step = self._running.step(self._id)
+            for end in ends:
+                counters.count(end.outcome)
+                of_it = end.metrics
+                if of_it is None:
+                    of_it = counted(work.transaction, step, end.number)
+                metrics = add_metrics(metrics, of_it)  # S134
             if ends:
                 record_results(work.transaction, step, ends)
             if numbers:
@@ -294,19 +283,15 @@ class PartitionRunner:
         self._counters, self._metrics = counters, metrics
         self._remember(ends)
 
-    def _analyze(self, told: list[PartitionEnd | Payload | Fault]) -> None:
+    def _analyze(self, told: list[PartitionEnd | Payload]) -> None:
         """Payloads and ends in the order of their arrival, behind their commit (S151, S153)."""
         for one in told:
             if self._fault is not None:
                 return
-            if isinstance(one, Fault):
-                self._fault = one.error
-                continue
             try:
                 self._whole.analyze(one)
             except Exception as error:
-                # What runs may finish and is recorded; then the step fails (S140).
-                self._fault = error
+                self._fail_with(error)
 
     def _remember(self, ends: list[PartitionEnd]) -> None:
         """The first failure, for the step's own message; and how long partitions take."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from stepwell.errors import ContextTooLarge, ValueNotJson
 from stepwell.execution.json import INPUT_BYTES_MAX
 from stepwell.execution.records import Partition
+from stepwell.execution.result import storable
 from stepwell.job.artifact import Scope, make_artifact
 from stepwell.job.function import with_arguments
 from stepwell.job.partition import PartitionPlan
@@ -84,6 +86,8 @@ def _partition(
 ) -> Partition:
     try:
         encoded = to_json(value, inf_nan_mode="constants").decode()
+        if "NaN" in encoded or "Infinity" in encoded:  # Perhaps only as a part of a text.
+            json.loads(encoded, parse_constant=_refuse_constant)
     except (PydanticSerializationError, UnicodeDecodeError, ValueError) as error:
         raise ValueNotJson(
             f"cannot store input {number} of step {step.name!r}: {error}",
@@ -98,5 +102,20 @@ def _partition(
             fields={"step": step.name, "partition": number},
         )
     if name is None:
-        name = encoded.strip('"') if encoded[:1] not in "[{" else str(number)
-    return Partition(plan_id, number, name[:NAME_CHARACTERS_MAX], encoded)
+        name = _name(value, encoded, number)
+    return Partition(plan_id, number, storable(name[:NAME_CHARACTERS_MAX]), encoded)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _name(value: Any, encoded: str, number: int) -> str:
+    """A plain value is its own name, a partition of one property is named by that, say its day."""
+    if encoded[:1] not in "[{":
+        return encoded.strip('"')
+    if isinstance(value, Mapping) and len(value) == 1:
+        (only,) = value.values()
+        if isinstance(only, str) and only:
+            return only
+    return str(number)

@@ -18,11 +18,14 @@ from typing import Any
 
 from stepwell.clock import Clock
 from stepwell.database.transaction import Transaction
-from stepwell.errors import BatchError, StepUsageError
+from stepwell.errors import BatchError, ConnectionLost, StepUsageError, ValueNotJson
 from stepwell.execution.json import from_json, to_json
 from stepwell.execution.records import JobExecution, SkippedItem, StepExecution
 from stepwell.execution.status import BatchStatus
+from stepwell.job.job import Job
+from stepwell.repository.executions import find_execution
 from stepwell.repository.history import Because
+from stepwell.repository.outcome import has_committed
 from stepwell.repository.repository import JobRepository
 from stepwell.repository.requests import open_stop_request
 from stepwell.repository.steps import find_step
@@ -41,7 +44,8 @@ class RunningExecution:
 
     Attributes:
         job: The job execution's record, as committed last.
-        stop_flag: Set once a stop was applied; read after each item, chunk, partition and step.
+        stop_flag: Set once a stop was applied; read after each item (S104), chunk, partition and
+            step.
         ended: Set when nothing of this execution runs here any more.
     """
 
@@ -49,6 +53,10 @@ class RunningExecution:
         self.repository = repository
         self.job = job
         self.stop_flag = Event()
+        # For the engine: the job that is run, where another process can find it again (S193).
+        self.definition: Job | None = None
+        # Whether to come to an end; bound once, because it is asked after every item.
+        self.stop_requested: Callable[[], bool] = self.stop_flag.is_set
         self.ended = Event()
         self._steps: dict[int, StepExecution] = {}
         self._lock = RLock()
@@ -68,6 +76,10 @@ class RunningExecution:
     def clock(self) -> Clock:
         """The repository's clock."""
         return self.repository.clock
+
+    def wait_for_stop(self, seconds: float) -> None:
+        """Wait, but no longer than until a stop is applied."""
+        self.clock.wait(self.stop_flag, seconds)
 
     def step(self, step_execution_id: int) -> StepExecution:
         """The record of a running step, as committed last."""
@@ -91,9 +103,23 @@ class RunningExecution:
         """Record the terminal status; see ``JobRepository.end_execution``."""
         with self._lock:
             self.job = self.repository.end_execution(
-                self.job, context=self.changed_job_data(), **changes
+                self.job, context=self._job_data_to_store(changes), **changes
             )
             return self.job
+
+    @property
+    def has_stray_step(self) -> bool:
+        """Whether the end of a step could not be recorded; then the job's must not be (S190)."""
+        return bool(self._steps)
+
+    def _job_data_to_store(self, changes: dict[str, Any]) -> str | None:
+        """The changed data; when that is no JSON, what failed because of it keeps the old (S28)."""
+        try:
+            return self.changed_job_data()
+        except BatchError:
+            if changes["batch_status"] is not BatchStatus.FAILED:
+                raise
+            return None
 
     def restore_job_data(self, stored: str) -> None:
         """Take over what the instance's last execution had kept."""
@@ -105,7 +131,7 @@ class RunningExecution:
         """The JobContext's JSON when it differs from what is stored, else None."""
         if not self.job_data and self._saved_job_data == "{}":
             return None
-        text = to_json(self.job_data, what="the job's context")
+        text = _context_json(self.job_data, what="the job's context")
         return None if text == self._saved_job_data else text
 
     def apply_stop(self, because: Because) -> None:
@@ -187,7 +213,7 @@ class RunningExecution:
         """The step's final transaction (S26); ``also`` runs inside it."""
         with self._lock:
             text = self.changed_context(step_execution_id, context)
-            job_text = self.changed_job_data()
+            job_text = self._job_data_to_store(changes)
             self.job, ended = self.repository.end_step(
                 self.job,
                 self._steps[step_execution_id],
@@ -224,15 +250,19 @@ class RunningExecution:
                     hint="leave the first `with step.transaction()` before the next",
                 )
             self._in_transaction = True
-            began = self.clock.monotonic()
+            held = self._steps[step_execution_id]
             try:
                 with self.repository.database.write() as transaction:
                     work = StepTransaction(self, transaction, step_execution_id)
-                    yield work
+                    with logged_when_slow(held, self.clock):
+                        yield work
                 self._committed(work)
+            except ConnectionLost as lost:
+                if not has_committed(self.repository.database, lost, held):
+                    raise
+                self._committed(work)  # Only the answer was lost (S37).
             finally:
                 self._in_transaction = False
-                self._warn_when_slow(step_execution_id, self.clock.monotonic() - began)
         if work.stop_because is not None:
             self.apply_stop(work.stop_because)
 
@@ -261,7 +291,7 @@ class RunningExecution:
         saved = self._saved_contexts[step_execution_id]
         if not context and saved == "{}":  # The common case costs nothing.
             return None
-        text = to_json(context, what="the step's context")
+        text = _context_json(context, what="the step's context")
         return None if text == saved else text
 
     def storable_context(self, step_execution_id: int, context: dict[str, Any]) -> dict[str, Any]:
@@ -273,26 +303,47 @@ class RunningExecution:
             return dict(stored) if isinstance(stored, dict) else {}
         return context
 
-    def _warn_when_slow(self, step_execution_id: int, seconds: float) -> None:
-        if seconds > SLOW_TRANSACTION_S and step_execution_id in self._steps:
-            logger.info(
-                "the transaction of step %r (execution %s) took %.0f ms; other writers waited",
-                self._steps[step_execution_id].step_name,
-                self.execution_id,
-                seconds * 1000,
-            )
-
-    def refresh_step(self, step_execution_id: int) -> None:
-        """Read the version again, so that FAILED can be recorded under the same fence (S24)."""
+    def refresh(self) -> None:
+        """Read the versions again, so that FAILED can be recorded under the same fence (S24)."""
         with self._lock, self.repository.database.read() as reader:
-            found = find_step(reader, step_execution_id)
-            known = self._steps[step_execution_id]
-            if found is not None and found.fence == known.fence:
-                self._steps[step_execution_id] = replace(known, version=found.version)
+            job = find_execution(reader, self.execution_id)
+            if job is not None and job.fence == self.job.fence:
+                self.job = replace(self.job, version=job.version)
+            for step_execution_id, known in self._steps.items():
+                found = find_step(reader, step_execution_id)
+                if found is not None and found.fence == known.fence:
+                    self._steps[step_execution_id] = replace(known, version=found.version)
 
     def abandon_step(self, step_execution_id: int) -> None:
         """Forget a step whose end could not be recorded: it is a stray now (S190)."""
         self._steps.pop(step_execution_id, None)
+
+
+@contextmanager
+def logged_when_slow(step: StepExecution, clock: Clock) -> Iterator[None]:
+    """Say so when what runs inside an open transaction keeps other writers waiting (S90)."""
+    began = clock.monotonic()
+    try:
+        yield
+    finally:
+        seconds = clock.monotonic() - began
+        if seconds > SLOW_TRANSACTION_S:
+            logger.info(
+                "the transaction of step %r (execution %s) took %.0f ms; other writers waited",
+                step.step_name,
+                step.execution_id,
+                seconds * 1000,
+            )
+
+
+def _context_json(context: object, *, what: str) -> str:
+    """The JSON of a context; a list, say, would not come back as what it was (S71)."""
+    if not isinstance(context, dict):
+        raise ValueNotJson(
+            f"cannot store {what}: it must be a dict, got {type(context).__name__}",
+            hint="change the dict, or set another dict",
+        )
+    return to_json(context, what=what)
 
 
 class StepTransaction:
@@ -311,16 +362,21 @@ class StepTransaction:
 
     def save(
         self,
-        context: dict[str, Any],
+        context: dict[str, Any] | None,
         *,
         skips: Iterable[SkippedItem] = (),
         **changes: Any,
     ) -> StepExecution:
-        """Store counters, checkpoints, progress and context; read the requests (S30)."""
+        """Store counters, checkpoints, progress and contexts; read the requests (S30).
+
+        With ``context`` None neither the step's nor the job's is stored.
+        """
         self.transaction.require_open()
         running = self._running
-        text = running.changed_context(self.step_execution_id, context)
-        job_text = running.changed_job_data()
+        text = job_text = None
+        if context is not None:
+            text = running.changed_context(self.step_execution_id, context)
+            job_text = running.changed_job_data()
         self.saved = running.repository.save_step(
             self.transaction,
             running.step(self.step_execution_id),

@@ -1,18 +1,29 @@
-"""A share of a partitioned step's work: what runs on a worker thread, and how its end is told."""
+"""A share of a partitioned step's work: what runs where a partition runs, and how its end is told.
+
+The same code runs on the step's own thread, on a worker thread, and in another process; it writes
+nothing to the batch tables but chunks and ``step.transaction()``. Results are told, and recorded by
+the owner alone (law 3, S145).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from queue import SimpleQueue
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
 from stepwell.errors import LostOwnership
-from stepwell.execution.json import from_json
-from stepwell.execution.records import Metrics, Partition
-from stepwell.execution.result import Failure, PartitionError, PartitionResult
+from stepwell.execution.json import from_json, to_json
+from stepwell.execution.records import Metrics, Partition, StepExecution
+from stepwell.execution.result import (
+    ERRORS_MAX,
+    EXIT_STATUS_CHARACTERS_MAX,
+    Failure,
+    PartitionError,
+    PartitionResult,
+    storable,
+)
 from stepwell.execution.status import STEP_STOPPED, PartitionOutcome
 from stepwell.job.artifact import ArtifactFactory, Scope, make_artifact
 from stepwell.job.function import input_annotation, with_arguments
@@ -20,9 +31,10 @@ from stepwell.job.listener import STEP_CALLBACKS
 from stepwell.job.step import ChunkStep, PartitionedStep
 from stepwell.repository.partitions import PartitionEnd
 from stepwell.repository.plans import NOWHERE, Reached
+from stepwell.runner.artifacts import make_own
 from stepwell.runner.books import PartitionBooks
 from stepwell.runner.chunk import ChunkRunner
-from stepwell.runner.context import PartitionContext, StepContext
+from stepwell.runner.context import JobContext, PartitionContext
 from stepwell.runner.listeners import Listeners, call, unwrapped
 from stepwell.runner.loop import is_coroutine_function
 from stepwell.runner.running import RunningExecution
@@ -44,7 +56,9 @@ class Fault(NamedTuple):
     error: BaseException
 
 
+# An int is a number of tasks that have ended; an exception is the owner's to raise.
 Told = PartitionEnd | Payload | Fault | BaseException | int
+Tell = Callable[[Told], None]
 
 
 class _Function:
@@ -57,49 +71,44 @@ class _Function:
 
 
 class PartitionWork:
-    """Runs partitions on whatever thread calls ``run_range`` and puts each end into ``events``.
-
-    It writes nothing to the batch tables but chunks and ``step.transaction()``: results are
-    returned, then recorded by the owner (law 3).
-    """
+    """Runs partitions of one step on whatever thread calls ``run_range``."""
 
     def __init__(
         self,
         running: RunningExecution,
-        context: StepContext,
-        step: PartitionedStep,
-        reached: Mapping[int, Reached],
-        events: SimpleQueue[Told],
+        job: JobContext,
+        step: StepExecution,
+        definition: PartitionedStep,
         halt: Event,
     ) -> None:
         self._running = running
-        self._context = context
-        self._definition = step
-        self._step = running.step(context.step_execution_id)
-        self._reached = reached
-        self._events = events
+        self._job = job
+        self._step = step
+        self._definition = definition
         self._halt = halt
-        is_function = callable(step.run) and not isinstance(step.run, (ChunkStep, ArtifactFactory))
-        run: Any = step.run
-        annotation = input_annotation(run) if is_function else Any
+        run: Any = definition.run
+        is_made = isinstance(run, (ChunkStep, ArtifactFactory))
         # Looked at once: there may be many partitions.
-        self._function = None if isinstance(run, (ChunkStep, ArtifactFactory)) else _Function(run)
+        self._function = None if is_made else _Function(run)
+        annotation = input_annotation(run) if callable(run) and not is_made else Any
         self._decode = TypeAdapter(annotation).validate_json
 
-    def run_range(self, partitions: list[Partition]) -> None:
+    def run_range(
+        self, partitions: Sequence[Partition], reached: Mapping[int, Reached], tell: Tell
+    ) -> None:
         """Run each partition until a stop; tell each end, then that one task has ended."""
+        running, halted = self._running, self._halt.is_set
         try:
             for partition in partitions:
-                if self._running.stop_flag.is_set() or self._halt.is_set():
+                if running.stop_requested() or halted():
                     break
-                self._events.put(self._run(partition))
+                tell(self._run(partition, reached.get(partition.number, NOWHERE), tell))
         except BaseException as error:  # LostOwnership, or a fault of the engine: the owner raises.
-            self._events.put(error)
+            tell(error)
         finally:
-            self._events.put(1)
+            tell(1)
 
-    def _run(self, partition: Partition) -> PartitionEnd:
-        reached = self._reached.get(partition.number, NOWHERE)
+    def _run(self, partition: Partition, reached: Reached, tell: Tell) -> PartitionEnd:
         stored = from_json(reached.context)
         books = PartitionBooks(
             self._running, self._step, partition.number, reached.position.without_metrics()
@@ -107,28 +116,30 @@ class PartitionWork:
         context = PartitionContext(
             self._running,
             self._step,
-            self._context.job.for_branch(),
+            self._job.for_branch(),
             dict(stored) if isinstance(stored, dict) else {},
             self._definition.properties,
             books,
         )
         try:
-            value = self._decode(partition.input)
+            context.input = value = self._decode(partition.input)
             scope = Scope(context.job, context, value if isinstance(value, Mapping) else None)
             if isinstance(self._definition.run, ChunkStep):
-                return self._run_chunks(self._definition.run, context, books, scope)
-            return self._run_function(value, context, scope)
-        except LostOwnership:
+                return self._run_chunks(self._definition.run, context, books, scope, tell)
+            return self._run_function(value, context, scope, tell)
+        except (LostOwnership, KeyboardInterrupt):
             raise
         except BaseException as error:
             # SystemExit too: a partition ends its own work, never the process (S143).
-            return self._failed(context, partition, unwrapped(error))
+            return _failed(context, partition, unwrapped(error), self._running)
         finally:
             context.loop.close()
 
     # --- a function, or the object of a job file ---------------------------------------------
 
-    def _run_function(self, value: Any, context: PartitionContext, scope: Scope) -> PartitionEnd:
+    def _run_function(
+        self, value: Any, context: PartitionContext, scope: Scope, tell: Tell
+    ) -> PartitionEnd:
         if self._function is None:
             artifact = make_artifact(self._definition.run, scope)
             function = _Function(artifact)
@@ -140,18 +151,22 @@ class PartitionWork:
                 if function.is_async:
                     returned = context.loop.run(returned)
             return self._ended(context, returned)
+        except BaseException as error:
+            context.exception = unwrapped(error)  # The collector may ask for it (S73, S150).
+            raise
         finally:
             if self._definition.collector is not None:
-                self._collect(scope)  # Once at the end, also when the work raised (S150).
+                self._collect(scope, tell)  # Once at the end, also when the work raised (S150).
 
     def _ended(self, context: PartitionContext, returned: Any) -> PartitionEnd:
         """The end of a partition whose function returned (S160)."""
         if returned is None or isinstance(returned, str):
-            if self._running.stop_flag.is_set():
-                return self._end(context, None, None, PartitionResult.success())
+            if self._running.stop_requested():
+                return self._stopped(context, context.exit_status or returned)
             result = PartitionResult.success()
         elif isinstance(returned, PartitionResult):
             result = returned
+            _refuse_odd_texts(result)
         else:
             raise TypeError(
                 f"a partition returns a PartitionResult, its exit status or None, got {returned!r}"
@@ -174,10 +189,10 @@ class PartitionWork:
         context: PartitionContext,
         books: PartitionBooks,
         scope: Scope,
+        tell: Tell,
     ) -> PartitionEnd:
-        listeners = Listeners(
-            [*self._definition.listeners, *step.listeners], scope, CHUNK_CALLBACKS
-        )
+        heard_by = [*self._definition.listeners, *step.listeners]
+        listeners = Listeners([make_own(one, scope) for one in heard_by], scope, CHUNK_CALLBACKS)
         runner = ChunkRunner(
             self._running,
             step,
@@ -185,32 +200,37 @@ class PartitionWork:
             books,
             listeners,
             scope,
-            collect=lambda: self._collect(scope),
+            collect=lambda: self._collect(scope, tell),
         )
         context.runner = runner
         end = runner.run()
-        self._collect(scope)
+        self._collect(scope, tell)
         if end is STEP_STOPPED:
-            return self._end(context, None, None, PartitionResult.success())
+            return self._stopped(context, context.exit_status)
         exit_status = context.exit_status or end.exit_status
         return self._end(context, PartitionOutcome.SUCCESS, exit_status, PartitionResult.success())
 
     # --- how it is told ----------------------------------------------------------------------
 
-    def _collect(self, scope: Scope) -> None:
+    def _collect(self, scope: Scope, tell: Tell) -> None:
         """Ask the partition's own collector; a None payload is not delivered (S150, S151)."""
         if self._definition.collector is None:
             return
         try:
             collector = scope.step.collector
             if collector is None:
-                collector = scope.step.collector = make_artifact(self._definition.collector, scope)
+                collector = scope.step.collector = make_own(self._definition.collector, scope)
             value = call(getattr(collector, "collect_partition_data", collector), scope.step)
         except Exception as error:
-            self._events.put(Fault(error))
+            self._halt.set()  # Those that run may finish, none begins any more (S140).
+            tell(Fault(error))
             return
         if value is not None and self._definition.analyzer is not None:
-            self._events.put(Payload(value))
+            tell(Payload(value))
+
+    def _stopped(self, context: PartitionContext, exit_status: str | None) -> PartitionEnd:
+        """It has no result; its checkpoint remains (S146)."""
+        return self._end(context, None, exit_status, PartitionResult.success())
 
     def _end(
         self,
@@ -225,31 +245,47 @@ class PartitionWork:
             outcome,
             context.started_at,
             self._running.clock.now(),
-            exit_status,
+            exit_status and storable(exit_status[:EXIT_STATUS_CHARACTERS_MAX]),
             result.message or _attempts_message(context),
-            result.counts,
-            (*result.errors, *context.errors),
+            to_json(result.counts, what="the counts of a partition") if result.counts else None,
+            (*result.errors, *context.errors)[:ERRORS_MAX],
             context.context_json(),
             _metrics(context),
         )
 
-    def _failed(
-        self, context: PartitionContext, partition: Partition, error: BaseException
-    ) -> PartitionEnd:
-        """The end of a partition that raised: a FAILURE of its own, with its trace (S143)."""
-        failure = Failure.of(error)
-        return PartitionEnd(
-            partition.number,
-            PartitionOutcome.FAILURE,
-            context.started_at,
-            self._running.clock.now(),
-            context.exit_status or "FAILED",
-            f"{failure.type}: {failure.message}",
-            None,
-            (PartitionError(partition.name, failure), *context.errors),
-            _json_or_none(context),
-            _metrics(context),
-        )
+
+def _refuse_odd_texts(result: PartitionResult) -> None:
+    for name, value in (("message", result.message), ("exit_status", result.exit_status)):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} of a PartitionResult must be text, got {value!r}")
+
+
+def _failed(
+    context: PartitionContext,
+    partition: Partition,
+    error: BaseException,
+    running: RunningExecution,
+) -> PartitionEnd:
+    """The end of a partition that raised: a FAILURE of its own, with its trace (S143)."""
+    failure = Failure.of(error)
+    try:
+        stored, keeps_context = context.context_json(), False
+    except Exception:
+        # The failure may be this very context: what was committed with rows stays with them.
+        stored, keeps_context = None, True
+    return PartitionEnd(
+        partition.number,
+        PartitionOutcome.FAILURE,
+        context.started_at,
+        running.clock.now(),
+        (context.exit_status or "FAILED")[:EXIT_STATUS_CHARACTERS_MAX],
+        f"{failure.type}: {failure.message}",
+        None,
+        (PartitionError(partition.name, failure), *context.errors)[:ERRORS_MAX],
+        stored,
+        _metrics(context),
+        keeps_context,
+    )
 
 
 _EXIT_STATUS = {
@@ -270,10 +306,3 @@ def _attempts_message(context: PartitionContext) -> str | None:
     return (
         f"{context.error_count} attempts failed, the first at {first.key}: {first.failure.message}"
     )
-
-
-def _json_or_none(context: PartitionContext) -> str | None:
-    try:
-        return context.context_json()
-    except Exception:  # The failure that is being recorded may be this very context.
-        return None

@@ -62,14 +62,23 @@ class StepRunner:
             raise
         finally:
             context.loop.close()
-        if error is not None:
-            raise self._fail(record, context, work, error) from error
-        return self._end(record, context, work, end)
+        if error is None:
+            try:
+                return self._end(record, context, work, end)
+            except LostOwnership:
+                self._running.abandon_step(record.step_execution_id)
+                raise
+            except StepwellError as raised:
+                error = raised  # A context that is no JSON, a row that somebody else has written.
+        raise self._fail(record, context, work, error) from error
 
     def _insert(
         self, step: Step, previous: StepExecution | None
     ) -> tuple[StepExecution, dict[str, Any]]:
-        """The step's row, committed before anything of the step exists (S22)."""
+        """The step's row, committed before anything of the step exists (S22).
+
+        The persistent user data of its last attempt goes with it, even of a COMPLETED one (S68).
+        """
         try:
             stored = "{}"
             if previous is not None:
@@ -88,6 +97,7 @@ class StepRunner:
     def _end(
         self, record: StepExecution, context: StepContext, work: _Work, end: StepEnd
     ) -> StepExecution:
+        """Record the end; an exit status that was set beats the work's own (S19, S164)."""
         return self._running.end_step(
             record.step_execution_id,
             context=context.context,
@@ -95,15 +105,16 @@ class StepRunner:
             batch_status=end.batch_status,
             result=end.result,
             exit_status=(context.exit_status or end.exit_status)[:EXIT_STATUS_CHARACTERS_MAX],
+            **work.metrics(),
             **context.pending_progress,
         )
 
     def _fail(
         self, record: StepExecution, context: StepContext, work: _Work, error: BaseException
     ) -> StepFailed:
-        """Record FAILED with the reason, the counters of the last commit and the context (S72)."""
+        """Record FAILED with the reason, the last commit's counters, the context (S72, S138)."""
         if isinstance(error, OptimisticLockingFailure):
-            self._running.refresh_step(record.step_execution_id)  # Once, under the fence (S24).
+            self._running.refresh()  # Once, under the fence (S24).
         exit_status = context.exit_status or STEP_FAILED.exit_status
         ended = self._running.end_step(
             record.step_execution_id,
@@ -113,7 +124,7 @@ class StepRunner:
             result=STEP_FAILED.result,
             exit_status=exit_status[:EXIT_STATUS_CHARACTERS_MAX],
             failure=Failure.of(error),
-            **work.failed_metrics(),
+            **work.metrics(),
         )
         return StepFailed(ended, error)
 
@@ -153,7 +164,7 @@ class _Work:
         except BaseException as raised:
             error = unwrapped(raised)
             self._context.exception = error
-        self._context.batch_status = end.batch_status
+        self._context.about_to_end(end.batch_status)
         try:
             if self._listeners is not None:
                 self._listeners.after("after_step", self._context)
@@ -170,8 +181,8 @@ class _Work:
         if isinstance(self._runner, PartitionRunner):
             self._runner.finish(transaction, step)
 
-    def failed_metrics(self) -> dict[str, Any]:
-        """The counters of a chunk step as its last commit left them (S133)."""
+    def metrics(self) -> dict[str, Any]:
+        """The counters of a chunk step: of its last commit, and rollbacks since (S133)."""
         return {"metrics": self._runner.metrics} if isinstance(self._runner, ChunkRunner) else {}
 
     def _make_runner(self, listeners: Listeners) -> ChunkRunner | TaskletRunner | PartitionRunner:
@@ -179,11 +190,23 @@ class _Work:
         match self._step:
             case ChunkStep():
                 books = StepBooks(running, context.step_execution_id)
-                return ChunkRunner(running, self._step, context, books, listeners, scope)
+                _warn_of_endless_retries(self._step)
+                runner = ChunkRunner(running, self._step, context, books, listeners, scope)
+                context.runner = runner
+                return runner
             case TaskletStep():
                 return TaskletRunner(running, self._step, context, scope)
             case PartitionedStep():
+                _warn_of_endless_retries(self._step.run)
                 return PartitionRunner(running, self._step, context, scope, self._previous)
+
+
+def _warn_of_endless_retries(work: object) -> None:
+    if isinstance(work, ChunkStep) and work.retry is not None and work.retry.limit is None:
+        logger.warning(
+            "step %r retries without a limit: an item that always fails never ends (S114)",
+            work.name,
+        )
 
 
 def as_dict(stored: object) -> dict[str, Any]:
@@ -194,7 +217,11 @@ def as_dict(stored: object) -> dict[str, Any]:
 def new_record(
     running: RunningExecution, step: Step, previous: StepExecution | None
 ) -> StepExecution:
-    """The record of a new attempt: it goes on where ``previous`` stopped or failed (S65, S99)."""
+    """The record of a new attempt: it goes on where ``previous`` stopped or failed (S65, S99).
+
+    A COMPLETED one that runs again has neither position nor plan (S158). It belongs to the job
+    execution, however deep in flows its step stands (S57).
+    """
     resumes = previous is not None and previous.batch_status.is_restartable
     position = previous if resumes else None
     now: datetime = running.clock.now()

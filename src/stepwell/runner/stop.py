@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from threading import Event, Thread
 
 from stepwell.errors import BatchError, JobExecutionNotRunning, StepwellError
@@ -62,6 +63,9 @@ class Watcher:
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
+        if self._strays:
+            with suppress(StepwellError):
+                self.run_once()
 
     def run_once(self) -> None:
         """Write a shutdown's requests, apply open stops, settle strays."""

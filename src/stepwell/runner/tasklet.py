@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from stepwell.execution.status import STEP_COMPLETED, STEP_STOPPED, StepEnd
 from stepwell.job.artifact import Scope, make_artifact
-from stepwell.job.function import with_arguments
 from stepwell.job.step import Repeat, TaskletStep
 from stepwell.runner.context import StepContext
 from stepwell.runner.running import RunningExecution
@@ -20,7 +19,7 @@ class TaskletRunner:
         self._context = context
         self._tasklet = make_artifact(step.function, scope)
         process = getattr(self._tasklet, "process", self._tasklet)
-        self._process = context.loop.synchronous(with_arguments(process, 1))
+        self._process = context.loop.synchronous(process, available=1)
 
     def run(self) -> StepEnd:
         """Call the function; ``Repeat`` commits the context and calls it again (S135).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -68,6 +69,20 @@ def test_what_is_json_comes_back_as_it_was(value: Any) -> None:
     assert value == from_json(to_json(value, what="the context", bytes_max=10**6))
 
 
+_CIRCLE: list[Any] = []
+_CIRCLE.append(_CIRCLE)
+
+
+class _Text(str):  # noqa: SLOT000 - a plain subclass is what is meant
+    """A subclass, as enumerations are."""
+
+
+def test_subclasses_of_json_types_and_other_mappings_are_stored_as_these() -> None:
+    value = {_Text("a"): [_Text("b"), True], "c": MappingProxyType({"d": 2**70})}
+
+    assert '{"a":["b",true],"c":{"d":1180591620717411303424}}' == to_json(value, what="x")
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -75,6 +90,8 @@ def test_what_is_json_comes_back_as_it_was(value: Any) -> None:
         ({"a": {1: 2}}, "cannot store the context at ['a']: the key 1 is no string"),
         (float("nan"), "cannot store the context: nan is no JSON number"),
         ({"when": date(2026, 1, 1)}, "cannot store the context at ['when']: date is no JSON type"),
+        ("\ud800", "cannot store the context: a text is no Unicode: surrogates not allowed"),
+        (_CIRCLE, "cannot store the context: it holds itself, or is nested too deep"),
     ],
 )
 def test_what_is_not_json_is_refused_with_the_path_of_its_key(value: Any, message: str) -> None:

@@ -128,7 +128,9 @@ def test_two_jobs_of_one_name_are_refused_with_both_places(tmp_path: Path) -> No
     registry = JobRegistry()
     registry.load_modules(["first_jobs_module"], tmp_path)
 
-    with pytest.raises(InvalidSetting, match="in module first_jobs_module and in module second"):
+    with pytest.raises(
+        InvalidSetting, match=r"first_jobs_module.py:2\) and in .*second_jobs_module.py:3"
+    ):
         registry.load_modules(["second_jobs_module"], tmp_path)
     with pytest.raises(NoSuchJob) as raised:
         registry.get("sam")

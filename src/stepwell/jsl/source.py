@@ -1,0 +1,236 @@
+"""JobFile: the job of one file, read and substituted anew at each start (S63, S81)."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from stepwell.errors import InvalidSetting, JobStartError
+from stepwell.execution.parameters import render_parameter
+from stepwell.job.artifact import ArtifactRegistry
+from stepwell.job.job import Job
+from stepwell.job.parameters import Parameters, resolve_parameters
+from stepwell.job.registry import JobRegistry
+from stepwell.jsl.build import Given, build_job, job_parameters
+from stepwell.jsl.fault import Fault, Faults
+from stepwell.jsl.model import JobElement
+from stepwell.jsl.show import as_yaml
+from stepwell.jsl.xml_reader import read_xml
+from stepwell.jsl.yaml_reader import read_yaml
+from stepwell.jsl.yaml_text import write_yaml
+
+logger = logging.getLogger("stepwell.jsl")
+
+READERS = {".xml": read_xml, ".yaml": read_yaml, ".yml": read_yaml}
+FILE_BYTES_MAX = 4 * 1024 * 1024  # A plan of that size belongs into a mapper.
+
+
+class JobFile:
+    """A JobSource: the file is read again at each start, so an edit needs no restart of anything.
+
+    Attributes:
+        name: The job's name; that of the file, without its suffix, when it cannot be read.
+        path: The file.
+        origin: ``jobs/night.xml:2``, for messages.
+        reuses_parameters: Whether ``restart`` without parameters runs with those of the execution;
+            a Jakarta Batch job runs without (S10).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        artifacts: ArtifactRegistry | None = None,
+        system_properties: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.path = path
+        self._artifacts = artifacts or ArtifactRegistry()
+        self._system_properties = dict(system_properties or {})
+        document, _ = self._read()
+        readable = document is not None and document.id.text
+        self.name = document.id.text if document is not None and readable else path.stem
+        self.reuses_parameters = path.suffix.lower() != ".xml"
+        line = document.id.line if document is not None else 1
+        shown = path.relative_to(folder) if folder and path.is_relative_to(folder) else path
+        self._shown = str(shown)
+        self.origin = f"{shown}:{line}"
+
+    def load(self, parameters: Mapping[str, object]) -> Job:
+        """The job with ``parameters`` substituted, those of this start or restart alone (S10).
+
+        Raises:
+            JobStartError: names every fault of the file, or of its typed parameters; ``fields``
+                has them one by one.
+        """
+        document, faults = self._read()
+        model = self._model(document, faults)
+        job: Job | None = None
+        if document is not None and document.id.text == self.name:
+            texts = _texts(self.name, model, parameters)
+            given = Given(texts, self._system_properties, self._artifacts)
+            job = build_job(document, given, model, faults)
+        elif document is not None and document.id.text:
+            faults.error(
+                document.id.line,
+                f"the file holds job {document.id.text!r} now",
+                "start that one; it is known when the program starts anew",
+            )
+        self._refuse(faults)
+        assert job is not None  # Without a document there is a fault.
+        return job
+
+    def preview(self) -> Job:
+        """The job as far as it is known without parameters: to be shown, never to be run."""
+        document, faults = self._read()
+        if document is None:
+            found = "; ".join(str(fault) for fault in faults.sorted())
+            return Job(self.name, [], description=f"cannot be read: {found}")
+        given = Given(None, self._system_properties, self._artifacts)
+        return build_job(document, given, self._model(document, faults), faults)
+
+    def check(self, parameters: Mapping[str, object] | None = None) -> list[Fault]:
+        """Every fault and warning, by line.
+
+        Without ``parameters`` what depends on them is left out, and their defaults are taken.
+        """
+        document, faults = self._read()
+        if document is not None:
+            model = self._model(document, faults)
+            texts = None if parameters is None else _texts(self.name, model, parameters)
+            given = Given(texts, self._system_properties, self._artifacts)
+            build_job(document, given, model, faults)
+        return faults.sorted()
+
+    def to_yaml(self) -> str:
+        """The file as YAML, with its expressions; an XML file with what differs written out.
+
+        Raises:
+            JobStartError: the file cannot be read.
+        """
+        document, faults = self._read()
+        if document is None:
+            self._refuse(faults)
+            raise AssertionError("without a document there is a fault")
+        return write_yaml(as_yaml(document))
+
+    def _read(self) -> tuple[JobElement | None, Faults]:
+        faults = Faults()
+        read = READERS.get(self.path.suffix.lower())
+        if read is None:
+            faults.error(0, f"a job file ends in {', '.join(READERS)}, got {self.path.name!r}")
+            return None, faults
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            faults.error(0, f"the file cannot be read: {error.strerror or error}")
+            return None, faults
+        if len(content) > FILE_BYTES_MAX:
+            faults.error(
+                0,
+                f"the file has {len(content)} bytes, at most {FILE_BYTES_MAX} are read",
+                "give a long plan with a mapper",
+            )
+            return None, faults
+        return read(content, faults), faults
+
+    def _model(self, document: JobElement | None, faults: Faults) -> type[Parameters] | None:
+        return None if document is None else job_parameters(document, self._artifacts, faults)
+
+    def _refuse(self, faults: Faults) -> None:
+        """Log the warnings, raise the errors."""
+        found = faults.sorted()
+        for fault in found:
+            if not fault.is_error:
+                logger.warning("%s: %s", self._shown, fault)
+        errors = [fault for fault in found if fault.is_error]
+        if not errors:
+            return
+        listed = "; ".join(str(fault) for fault in errors)
+        raise JobStartError(
+            f"cannot start job {self.name!r}: {self._shown}: {listed}",
+            hint=f"`stepwell jobs check {self._shown}` says more; nothing was recorded",
+            fields={
+                "job": self.name,
+                "file": str(self.path),
+                "faults": [
+                    {"line": fault.line, "message": fault.message, "hint": fault.hint}
+                    for fault in errors
+                ],
+            },
+        )
+
+
+def _texts(
+    job_name: str, model: type[Parameters] | None, parameters: Mapping[str, object]
+) -> dict[str, str]:
+    """The parameters as text (S8); with a model its defaults too, in both spellings."""
+    if model is None:
+        rendered = (render_parameter(name, value) for name, value in parameters.items())
+        return {p.name: p.value for p in rendered if p.value is not None}
+    texts: dict[str, str] = {}
+    for parameter in resolve_parameters(job_name, model, parameters).recorded:
+        if parameter.value is not None:
+            alias = model.model_fields[parameter.name].alias or parameter.name
+            texts |= {parameter.name: parameter.value, alias: parameter.value}
+    return texts
+
+
+def check_file(
+    path: Path,
+    *,
+    parameters: Mapping[str, object] | None = None,
+    artifacts: ArtifactRegistry | None = None,
+    system_properties: Mapping[str, str] | None = None,
+) -> list[Fault]:
+    """Every fault and warning of a job file, by line; nothing is started or recorded.
+
+    Raises:
+        JobStartError: ``parameters`` do not fit the job's model.
+    """
+    source = JobFile(path, artifacts=artifacts, system_properties=system_properties)
+    return source.check(parameters)
+
+
+def load_job_files(
+    registry: JobRegistry,
+    patterns: Iterable[str],
+    folder: Path,
+    *,
+    system_properties: Mapping[str, str] | None = None,
+) -> None:
+    """Register the job of each file that a pattern matches, relative to ``folder``.
+
+    A faulty file is registered too: its faults are raised when it is started.
+
+    Raises:
+        InvalidSetting: a path without wildcards leads nowhere, or two jobs have one name.
+    """
+    for pattern in patterns:
+        paths = _matching(pattern, folder)
+        if not paths and not set("*?[") & set(pattern):
+            near = [path.name for path in (folder / pattern).parent.glob("*")]
+            close = difflib.get_close_matches(Path(pattern).name, near, n=1)
+            raise InvalidSetting(
+                f"job_files must name job files, got {pattern!r}, and there is none in"
+                f" {str(folder)!r}",
+                hint=f"did you mean {close[0]!r}?" if close else "it is relative to stepwell.toml",
+                fields={"setting": "job_files", "pattern": pattern},
+            )
+        for path in paths:
+            source = JobFile(
+                path,
+                artifacts=registry.artifacts,
+                system_properties=system_properties,
+                folder=folder,
+            )
+            registry.add(source, origin=source.origin)
+
+
+def _matching(pattern: str, folder: Path) -> list[Path]:
+    absolute = Path(pattern)
+    if absolute.is_absolute():
+        folder, pattern = Path(absolute.anchor), str(absolute.relative_to(absolute.anchor))
+    return sorted(path for path in folder.glob(pattern) if path.is_file())

@@ -1,0 +1,1 @@
+"""One suite for every store (T9): what takes `node` runs on each of them."""

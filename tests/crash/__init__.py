@@ -1,0 +1,1 @@
+"""Real processes, really killed (T1, T4, T5)."""

@@ -1,0 +1,1 @@
+"""What tests share: jobs to crash, and ways to look at what they left."""
