@@ -25,6 +25,7 @@ from stepwell.job.parameters import restore_parameters
 from stepwell.job.step import PartitionedStep
 from stepwell.repository.executions import find_execution
 from stepwell.repository.partitions import unanswered
+from stepwell.repository.plans import held
 from stepwell.repository.repository import JobRepository
 from stepwell.runner.context import JobContext
 from stepwell.runner.running import RunningExecution
@@ -38,10 +39,15 @@ def run_task(task: Task) -> list[Told]:
     """Run the partitions of a task; the answer is what was told of them, in order."""
     told: list[Told] = []
     try:
-        work = _WORKSHOP.work_for(task.brief)
-    except Exception as error:
+        work, database = _WORKSHOP.work_for(task.brief)
+    except Exception as error:  # An import of the user's may raise whatever it likes.
         return _none_could_run(task.partitions, error)
-    work.run_range(task.partitions, task.reached, told.append)
+    first, last = task.partitions[0].number, task.partitions[-1].number
+    with database.read() as reader:
+        reached = held(reader, task.brief.step, first=first, last=last)
+    # What has ended meanwhile, or is held by nobody any more, does not run again (S194).
+    partitions = [partition for partition in task.partitions if partition.number in reached]
+    work.run_range(partitions, reached, told.append)
     return to_wire(told)
 
 
@@ -114,8 +120,8 @@ class _Workshop:
         self._opened: tuple[str, DatabaseOptions] | None = None
         self._works: dict[tuple[int, int], PartitionWork] = {}
 
-    def work_for(self, brief: Brief) -> PartitionWork:
-        """The work of the brief's step; made for its first task."""
+    def work_for(self, brief: Brief) -> tuple[PartitionWork, Database]:
+        """The work of the brief's step, made for its first task, and its database."""
         with self._lock:
             database = self._database_for(brief)
             key = (brief.step.step_execution_id, brief.step.fence)
@@ -123,7 +129,7 @@ class _Workshop:
             if work is None:
                 self._works.clear()
                 work = self._works[key] = _make_work(brief, database)
-            return work
+            return work, database
 
     def _database_for(self, brief: Brief) -> Database:
         if self._database is None or self._opened != (brief.url, brief.options):
