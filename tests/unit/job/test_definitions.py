@@ -42,7 +42,7 @@ def test_every_fault_of_a_definition_is_named_at_once() -> None:
 
     faults = raised.value.fields["faults"]
     assert isinstance(faults, list)
-    assert 12 == len(faults), faults
+    assert 13 == len(faults), faults
 
 
 def test_nothing_is_recorded_of_a_refused_start(tmp_path: Path) -> None:
