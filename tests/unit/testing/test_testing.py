@@ -78,8 +78,10 @@ def test_the_plugin_gives_a_node(stepwell_node: Node) -> None:
     assert [] == stepwell_node.operator.get_job_names()
 
 
-def test_a_restartable_job_is_found_equivalent_at_every_statement() -> None:
-    assert assert_restart_equivalent(f"{__name__}:RIGHT") > 100
+def test_a_restartable_job_is_found_equivalent_around_its_commits() -> None:
+    points = [kill_at("commit", n=n, when=when) for n in (4, 6, 7) for when in ("before", "after")]
+
+    assert 6 == assert_restart_equivalent(f"{__name__}:RIGHT", points=points)
 
 
 def test_a_job_that_does_its_work_twice_is_found_with_the_point_and_the_rows() -> None:
