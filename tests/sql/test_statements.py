@@ -37,6 +37,7 @@ PARTIAL_INDEXES = {
 WHOLE_TABLE = {
     "LIST_NAMES": "names of jobs, from an index of the instances; for people",
     "LAST_STARTS": "one look a job name, from an index of the instances",
+    "LIST_SIZES": "the pools, which people name one by one",
     "_CHANGES": "the doctor replays all of the history",
 }
 

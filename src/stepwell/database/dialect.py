@@ -195,6 +195,10 @@ class Dialect(ABC):
     def has_begun(self, connection: KeptConnection) -> bool:
         """Whether there is a transaction at all, be it one that cannot commit any more."""
 
+    @abstractmethod
+    def take_turn(self, connection: KeptConnection, subject: str, what: str) -> None:
+        """Wait until no other transaction has the turn of ``subject``; until this one's end."""
+
     # --- errors
 
     @abstractmethod

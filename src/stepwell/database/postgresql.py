@@ -15,6 +15,7 @@ from contextlib import suppress
 from threading import Lock, get_ident
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
+from zlib import crc32
 
 import sqlalchemy
 from sqlalchemy.dialects.postgresql import psycopg as sqlalchemy_psycopg
@@ -43,6 +44,7 @@ IDLE_IN_TRANSACTION_S = 25  # Below the lease of an owner.
 # The first key of Stepwell's advisory locks ("step"); the second is the owner's id, 0 to migrate.
 _LOCK_CLASS = 0x73746570
 _MIGRATION = 0
+_TURN_CLASS = _LOCK_CLASS + 1
 
 # A host that vanishes is noticed by the server within 25 s, and its locks are free.
 _SESSION = """
@@ -194,6 +196,11 @@ class PostgresqlDialect(Dialect):
         """Also one in which a statement has failed."""
         status = connection.raw.pgconn.transaction_status
         return status in (_IN_TRANSACTION, _IN_FAILED_TRANSACTION)
+
+    def take_turn(self, connection: KeptConnection, subject: str, what: str) -> None:
+        """An advisory lock; two subjects of one hash wait for each other without need."""
+        turn = crc32(subject.encode()) - 2**31
+        self._execute(connection, f"SELECT pg_advisory_xact_lock({_TURN_CLASS}, {turn})", what)
 
     def _execute(self, connection: KeptConnection, sql: str, what: str) -> None:
         try:

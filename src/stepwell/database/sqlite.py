@@ -262,6 +262,9 @@ class SqliteDialect(Dialect):
 
     has_begun = is_open
 
+    def take_turn(self, connection: KeptConnection, subject: str, what: str) -> None:
+        """Writers are alone anyhow."""
+
     # --- errors
 
     def translate(self, error: Exception, what: str) -> DatabaseError:

@@ -162,6 +162,13 @@ Index(
     sqlite_where=text(RUNNING_AND_OWNED),
     postgresql_where=text(RUNNING_AND_OWNED),
 )
+# The very few rows that are at work, however many wait: who holds which resources and pools.
+Index(
+    "batch_job_execution_owned",
+    batch_job_execution.c.owner_id,
+    sqlite_where=text(RUNNING_AND_OWNED),
+    postgresql_where=text(RUNNING_AND_OWNED),
+)
 Index(
     "batch_job_execution_idempotency",
     batch_job_execution.c.idempotency_key,

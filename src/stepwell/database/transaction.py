@@ -231,6 +231,15 @@ class Transaction(Reader):
             raise self._dialect.translate(error, self._what) from error
         return max(int(cursor.rowcount), 0)
 
+    def take_turn(self, subject: str) -> None:
+        """Have the others who ask for the turn of ``subject`` wait until this transaction ends.
+
+        What it then reads is what they have left. One turn a transaction, before it changes
+        anything, so that no two wait for each other.
+        """
+        self.require_open()
+        self.ask(lambda connection: self._dialect.take_turn(connection, subject, self._what))
+
     def is_open(self) -> bool:
         """Whether the transaction can still commit; user code may have ended it (S192)."""
         return self._connection is not None and self._dialect.is_open(self._connection)

@@ -103,6 +103,8 @@ SQLITE = (
     job_execution_id)""",
     """CREATE INDEX batch_job_execution_not_ended ON batch_job_execution (status, priority,
     job_execution_id) WHERE end_time IS NULL""",
+    """CREATE INDEX batch_job_execution_owned ON batch_job_execution (owner_id) WHERE status IN
+    ('STARTING', 'STARTED', 'STOPPING') AND owner_id IS NOT NULL""",
     """CREATE UNIQUE INDEX batch_job_execution_idempotency ON batch_job_execution
     (idempotency_key) WHERE idempotency_key IS NOT NULL""",
     """CREATE UNIQUE INDEX batch_job_execution_one_running ON batch_job_execution
@@ -414,6 +416,8 @@ POSTGRESQL = (
     job_execution_id)""",
     """CREATE INDEX batch_job_execution_not_ended ON batch_job_execution (status, priority,
     job_execution_id) WHERE end_time IS NULL""",
+    """CREATE INDEX batch_job_execution_owned ON batch_job_execution (owner_id) WHERE status IN
+    ('STARTING', 'STARTED', 'STOPPING') AND owner_id IS NOT NULL""",
     """CREATE UNIQUE INDEX batch_job_execution_idempotency ON batch_job_execution
     (idempotency_key) WHERE idempotency_key IS NOT NULL""",
     """CREATE UNIQUE INDEX batch_job_execution_one_running ON batch_job_execution

@@ -1,0 +1,142 @@
+"""Resources and pools that a job declares: what must not run beside what (S197).
+
+A resource is a path, of a file or of a folder with all below it, or a glob of such paths. Two that
+overlap never run together. Guarantees: two spellings of one path are one resource, and two globs
+exclude each other unless it is certain that no path belongs to both.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+RESOURCES_MAX = 1_000  # Each is compared with each of those that are held, while others wait.
+RESOURCE_CHARACTERS_MAX = 4_096  # As long as a path may be on Linux.
+POOL_NAME_CHARACTERS_MAX = 200
+
+_WILD = re.compile(r"[*?\[]")
+# There "a" and "A" may name one file; on the others they never do.
+_CASE_MATTERS = sys.platform not in ("win32", "darwin")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What an execution needs for itself while it runs, fixed when it is recorded.
+
+    Attributes:
+        paths: Normalised, see :func:`normalise`.
+        pools: Names; the execution takes one place in each.
+    """
+
+    paths: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.paths or self.pools)
+
+
+def normalise(resource: object, folder: Path) -> tuple[str, ...]:
+    """The absolute paths that ``resource`` names; a relative one starts at ``folder``.
+
+    ``~`` is the home folder, ``.`` and ``..`` are resolved. In front of the first wildcard
+    (``*``, ``?``, ``[…]``; ``**`` for any number of folders) symbolic links are followed as they
+    are now; the name of the link and the name of its target both count. Links that a wildcard
+    matches, or that lie inside a declared folder, are not followed.
+
+    Raises:
+        ValueError: the text is no path, the message says why.
+    """
+    text = os.fspath(resource) if isinstance(resource, str | os.PathLike) else None
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError("it must be a path or a glob as text")
+    if "\0" in text or len(text) > RESOURCE_CHARACTERS_MAX:
+        raise ValueError(f"it must have at most {RESOURCE_CHARACTERS_MAX} characters, none zero")
+    parts = Path(text).expanduser().parts
+    wild_from = next((n for n, part in enumerate(parts) if _WILD.search(part)), len(parts))
+    if ".." in parts[wild_from:]:
+        raise ValueError("'..' behind a wildcard may be any folder")
+    base = os.path.realpath(folder)
+    plain = os.path.join(base, *parts[:wild_from])  # noqa: PTH118
+    names = dict.fromkeys((os.path.normpath(plain), os.path.realpath(plain)))
+    return tuple("/".join((Path(name).as_posix(), *parts[wild_from:])) for name in names)
+
+
+@lru_cache(maxsize=65_536)
+def overlap(one: str, other: str) -> bool:
+    """Whether a path may belong to both, each standing for what it matches and all below that."""
+    ours, theirs = _segments(one), _segments(other)
+    if not (_WILD.search(one) or _WILD.search(other)):
+        shared = min(len(ours), len(theirs))
+        return ours[:shared] == theirs[:shared]
+    last_row, last_column = _common(ours, theirs, "**", _segments_overlap)
+    return any(last_row) or any(last_column)  # What has ended has all below it.
+
+
+def first_overlap(ours: Iterable[str], theirs: Iterable[str]) -> tuple[str, str] | None:
+    """The first two that overlap, or None."""
+    theirs = tuple(theirs)
+    return next(((a, b) for a in ours for b in theirs if overlap(a, b)), None)
+
+
+@lru_cache(maxsize=4_096)
+def _segments(path: str) -> tuple[str, ...]:
+    text = path if _CASE_MATTERS else path.casefold()
+    return tuple(segment for segment in text.split("/") if segment)
+
+
+def _segments_overlap(one: str, other: str) -> bool:
+    if not (_WILD.search(one) or _WILD.search(other)):
+        return one == other
+    last_row, _ = _common(_tokens(one), _tokens(other), "*", _characters_overlap)
+    return last_row[-1]
+
+
+# A class such as "[a-z]" with what it holds, else one character.
+_TOKEN = re.compile(r"\[(!?\]?[^\]]*)\]|.", re.DOTALL)
+
+
+@lru_cache(maxsize=4_096)
+def _tokens(segment: str) -> tuple[str, ...]:
+    """``*``, ``?``, ``[`` for a class that may be any character, ``=a`` for the character a."""
+    tokens = []
+    for found in _TOKEN.finditer(segment):
+        text, held = found[0], found[1]
+        if held is not None:
+            # "[[]" and its like are how a glob spells one of its own signs.
+            tokens.append(f"={held}" if len(held) == 1 else "[")
+        else:
+            tokens.append(text if text in "*?" else f"={text}")
+    return tuple(tokens)
+
+
+def _characters_overlap(one: str, other: str) -> bool:
+    return one == other or one[0] != "=" or other[0] != "="
+
+
+def _common(
+    one: Sequence[str], other: Sequence[str], star: str, may_be_one: Callable[[str, str], bool]
+) -> tuple[list[bool], list[bool]]:
+    """Which beginnings of two patterns have something in common that both match.
+
+    The answer is the last row and the last column of a table: all of ``one`` beside each beginning
+    of ``other``, and the other way round. ``star`` stands for any number of elements. Row by row,
+    so that many stars cost no more than one.
+    """
+    row = [True]
+    for theirs in other:
+        row.append(row[-1] and theirs == star)
+    column = [row[-1]]
+    for ours in one:
+        above, row = row, [row[0] and ours == star]
+        for n, theirs in enumerate(other, start=1):
+            if star in (ours, theirs):
+                row.append(above[n] or row[n - 1])
+            else:
+                row.append(above[n - 1] and may_be_one(ours, theirs))
+        column.append(row[-1])
+    return row, column

@@ -1,0 +1,236 @@
+"""What an execution needs for itself, and who has it now: pools and declared resources (S197).
+
+Guarantees: two executions whose resources overlap never run at the same time, and a pool never
+has more executions at work than its size. What is held is always read from the rows of owned
+executions that have not ended; there is no counter that could disagree with them.
+
+Whoever is about to give an execution an owner takes its turn first (:func:`take_claim_turn`), asks
+in the same transaction, and writes the owner in it too. So check and claim are one across all
+processes: on SQLite writers are alone anyhow, on PostgreSQL the turn is an advisory lock that ends
+with the transaction. The turn comes before any row is changed, and nobody takes it twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import bindparam, func, insert, select, text
+
+from stepwell.database.prepared import Prepared, Row
+from stepwell.database.tables import (
+    RUNNING_AND_OWNED,
+    batch_job_execution,
+    batch_pool,
+    batch_resource,
+)
+from stepwell.database.transaction import Reader, Transaction
+from stepwell.job.resource import Declared, first_overlap
+
+PATH, POOL = "path", "pool"  # The kinds of rows in `batch_resource`.
+
+_e = batch_job_execution.c
+_r = batch_resource.c
+_p = batch_pool.c
+
+INSERT_DECLARED = Prepared(
+    insert(batch_resource).values(
+        job_execution_id=bindparam("job_execution_id"),
+        kind=bindparam("kind"),
+        value=bindparam("value"),
+    )
+)
+LIST_DECLARED = Prepared(
+    select(_r.kind, _r.value)
+    .where(_r.job_execution_id == bindparam("id_"))
+    .order_by(_r.kind, _r.value)
+)
+COPY_DECLARED = Prepared(
+    insert(batch_resource).from_select(
+        ["job_execution_id", "kind", "value"],
+        select(bindparam("to_", type_=_r.job_execution_id.type), _r.kind, _r.value).where(
+            _r.job_execution_id == bindparam("from_")
+        ),
+    )
+)
+# Not sorted here: for the order of the ids SQLite would read the whole history.
+LIST_HELD = Prepared(
+    select(_r.kind, _r.value, _e.job_execution_id, func.coalesce(_e.start_time, _e.create_time))
+    .select_from(batch_job_execution.join(batch_resource))
+    .where(text(RUNNING_AND_OWNED))
+)
+LIST_SIZES = Prepared(select(_p.pool_name, _p.size).order_by(_p.pool_name))
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """One reason why an execution, or a lock, must wait.
+
+    Attributes:
+        kind: What it waits for.
+        name: The pool, the path that the waiting execution declares, or the lock.
+        holder_execution_id: Who has it; of a full pool the one that has it longest. None when
+            no execution has: a pool of size 0, a lock that a program holds by itself.
+        since: When the holder began.
+        detail: The fact for people, with its values: ``pool 'gpu' is full, 2 of 2 (executions
+            4, 7)``.
+    """
+
+    kind: Literal["pool", "resource", "state_lock"]
+    name: str
+    holder_execution_id: int | None
+    since: datetime | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class _Holder:
+    execution_id: int
+    since: datetime | None
+    waits: bool = False
+
+
+@dataclass
+class Occupancy:
+    """Who has which resources and pools, read once; see :func:`read_occupancy`.
+
+    A claimer goes through its candidates in order and reserves the resources of each that must
+    wait for one, so that a stream of small things never starves a large one.
+    """
+
+    sizes: dict[str, int]
+    pools: dict[str, list[_Holder]] = field(default_factory=dict)
+    paths: dict[_Holder, list[str]] = field(default_factory=dict)
+
+    def blockers(self, declared: Declared) -> tuple[Blocker, ...]:
+        """What forbids to run it now, pools first; nothing is an empty tuple."""
+        found = [blocker for pool in declared.pools if (blocker := self._full(pool))]
+        for holder, paths in self.paths.items():
+            both = first_overlap(declared.paths, paths)
+            if both is not None:
+                found.append(_held(*both, holder))
+        return tuple(found)
+
+    def reserve(self, execution_id: int, declared: Declared) -> None:
+        """Let what comes later in the order wait for the resources of this one, which waits itself.
+
+        Its places in pools stay free for the others: every place that is given back can be had by
+        whoever is first.
+        """
+        if declared.paths:
+            self.paths[_Holder(execution_id, None, waits=True)] = list(declared.paths)
+
+    def _full(self, pool: str) -> Blocker | None:
+        holders, size = self.pools.get(pool, []), self.sizes.get(pool)
+        if size is not None and len(holders) < size:
+            return None
+        first = holders[0] if holders else _Holder(0, None)
+        if size is None:
+            fact = f"pool {pool!r} has no size"
+        elif size == 0:
+            fact = f"pool {pool!r} has size 0"
+        else:
+            fact = f"pool {pool!r} is full, {len(holders)} of {size}"
+        if holders:
+            ids = ", ".join(str(holder.execution_id) for holder in holders)
+            fact += f" (execution{'s' if len(holders) > 1 else ''} {ids})"
+        return Blocker("pool", pool, first.execution_id or None, first.since, fact)
+
+
+def take_claim_turn(transaction: Transaction) -> None:
+    """Be the only one who gives executions with pools or resources an owner, until the end."""
+    transaction.take_turn("claim")
+
+
+def read_occupancy(reader: Reader, *, but: int | None = None) -> Occupancy:
+    """Who has what, as this transaction sees it: two statements, however long the history is.
+
+    ``but`` is an execution that is not counted: nothing is in its own way.
+    """
+    occupancy = Occupancy(dict(reader.fetch_all(LIST_SIZES)))
+    for kind, value, execution_id, since in sorted(reader.fetch_all(LIST_HELD), key=_by_id):
+        holder = _Holder(execution_id, since)
+        if execution_id == but:
+            continue
+        if kind == POOL:
+            occupancy.pools.setdefault(value, []).append(holder)
+        else:
+            occupancy.paths.setdefault(holder, []).append(value)
+    return occupancy
+
+
+def blockers(transaction: Reader, execution_id: int) -> tuple[Blocker, ...]:
+    """What of pools and declared resources forbids this execution to run now; () is nothing.
+
+    One statement for an execution that declares nothing, three for any other. In a claiming
+    transaction :func:`take_claim_turn` comes first; a reader, ``why`` say, just asks.
+    """
+    declared = list_declared(transaction, execution_id)
+    if not declared:
+        return ()
+    return read_occupancy(transaction, but=execution_id).blockers(declared)
+
+
+def first_unblocked(transaction: Transaction, execution_ids: Iterable[int]) -> int | None:
+    """The first of these waiting executions that may run now, or None; asks in their order.
+
+    It takes the claim turn. One that waits for a resource keeps it for itself: a later one that
+    overlaps with it waits behind it, while all others pass. ``execution_ids`` is read only as far
+    as needed.
+    """
+    occupancy = None
+    for execution_id in execution_ids:
+        declared = list_declared(transaction, execution_id)
+        if not declared:
+            return execution_id
+        if occupancy is None:
+            take_claim_turn(transaction)
+            occupancy = read_occupancy(transaction)
+        found = occupancy.blockers(declared)
+        if not found:
+            return execution_id
+        if any(blocker.kind == "resource" for blocker in found):
+            occupancy.reserve(execution_id, declared)
+    return None
+
+
+# --- what an execution declares ------------------------------------------------------------------
+
+
+def insert_declared(transaction: Transaction, execution_id: int, declared: Declared) -> None:
+    """Store what an execution declares, once, with its row."""
+    rows = [(PATH, path) for path in declared.paths] + [(POOL, pool) for pool in declared.pools]
+    if rows:
+        transaction.execute_many(
+            INSERT_DECLARED,
+            [
+                {"job_execution_id": execution_id, "kind": kind, "value": value}
+                for kind, value in rows
+            ],
+        )
+
+
+def copy_declared(transaction: Transaction, from_id: int, to_id: int) -> None:
+    """Give a successor what its predecessor has declared (S191)."""
+    transaction.execute(COPY_DECLARED, {"from_": from_id, "to_": to_id})
+
+
+def list_declared(reader: Reader, execution_id: int) -> Declared:
+    """What an execution declared when it was recorded."""
+    rows = reader.fetch_all(LIST_DECLARED, {"id_": execution_id})
+    return Declared(
+        paths=tuple(value for kind, value in rows if kind == PATH),
+        pools=tuple(value for kind, value in rows if kind == POOL),
+    )
+
+
+def _by_id(row: Row) -> tuple[int, str, str]:
+    return row[2], row[0], row[1]
+
+
+def _held(path: str, theirs: str, holder: _Holder) -> Blocker:
+    what = "waits for" if holder.waits else "has"
+    fact = f"execution {holder.execution_id} {what} {theirs!r}"
+    return Blocker("resource", path, holder.execution_id, holder.since, fact)
