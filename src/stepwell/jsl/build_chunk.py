@@ -97,7 +97,8 @@ def _retry(chunk: ChunkElement, reading: Reading, what: str) -> Retry | None:
         return None
     if chunk.retry_limit is None:
         reading.faults.warn(
-            chunk.line,
+            # The limit is an attribute of the chunk in XML, a key of the policy in YAML.
+            chunk.line if reading.language == "xml" else chunk.retryable.line,
             f"{what}: it retries without a limit (S114)",
             "add `" + reading.named('retry-limit="3"', "limit: 3") + "`",
         )

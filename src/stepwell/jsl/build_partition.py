@@ -57,11 +57,11 @@ def _artifact(element: ArtifactElement | None, role: Any, reading: Reading, what
 
 
 def _partitions(partition: PartitionElement, reading: Reading, what: str) -> Any:
+    # With both of them, which is a fault, the faults of both are told.
+    plan = None if partition.plan is None else _plan(partition.plan, reading, what)
     if partition.mapper is not None:
         return reading.artifact(partition.mapper, MAPPER, what)
-    if partition.plan is None:
-        return [{}]  # One partition without properties (S142).
-    return _plan(partition.plan, reading, what)
+    return [{}] if plan is None else plan  # One partition without properties (S142).
 
 
 def _plan(plan: PlanElement, reading: Reading, what: str) -> list[Any]:

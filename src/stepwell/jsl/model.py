@@ -60,6 +60,7 @@ class ExceptionsElement:
 
     include: tuple[Text, ...] = ()
     exclude: tuple[Text, ...] = ()
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

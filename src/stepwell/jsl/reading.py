@@ -202,7 +202,8 @@ class Reading:
             name = inside.text(element.ref, f"{what}: ref")
             if name is not None:
                 target = inside.target(name, element, what)
-                self._check_target(target, role, element, properties, what)
+                if target is not None:
+                    self._check_target(target, name, role, element, properties, what)
         if target is not None and not properties and _is_ready(target, role):
             return target
         registry = self.registry if target is None else None
@@ -219,13 +220,12 @@ class Reading:
     def _check_target(
         self,
         target: Any,
+        ref: str,
         role: Role,
         element: ArtifactElement,
         properties: Mapping[str, Template],
         what: str,
     ) -> None:
-        if target is None:
-            return
         for message, hint in role_faults(target, role):
             self.faults.error(element.line, f"{what}: {message}", hint)
         for message, hint in argument_faults(target, set(properties)):
@@ -236,8 +236,7 @@ class Reading:
             self.faults.warn(lines.get(name, element.line), f"{what}: {message}", hint)
         deprecation = deprecation_of(target)
         if deprecation:
-            name = getattr(target, "__name__", type(target).__name__)
-            self.faults.warn(element.line, f"{what}: {name!r} is deprecated", deprecation)
+            self.faults.warn(element.line, f"{what}: {ref!r} is deprecated", deprecation)
 
     def exception_class(self, text: Text, what: str) -> type[BaseException] | None:
         """An exception class (S182)."""

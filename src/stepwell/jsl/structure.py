@@ -108,7 +108,11 @@ class Container:
             if written.tasklet is None and written.chunk is None:
                 faults.error(line, f"{what} must have a tasklet (batchlet) or a chunk")
             if written.tasklet is not None and written.chunk is not None:
-                faults.error(written.chunk.line, f"{what} has a tasklet and a chunk", "remove one")
+                faults.error(
+                    written.chunk.line,
+                    f"{what} has a tasklet and a chunk",
+                    f"remove one; the tasklet stands on line {written.tasklet.line}",
+                )
         elif isinstance(made, Flow):
             self._check_flow(written, made, faults)
         elif isinstance(made, Split) and isinstance(written, SplitElement):
@@ -169,14 +173,16 @@ class Container:
     # --- cycles -------------------------------------------------------------------------------
 
     def _check_cycles(self, faults: Faults, *, implied_next: bool) -> None:
-        graph = {made.name: list(_targets(made)) for _, made in self._pairs}
+        graph: dict[str, list[str]] = {}
+        for _, made in self._pairs:  # A name that stands twice by mistake has the targets of both.
+            graph.setdefault(made.name, []).extend(_targets(made))
         if implied_next:
             for (_, made), (_, successor) in pairwise(self._pairs):
                 if next_of(made) is None and not isinstance(made, Decision):
                     graph[made.name].append(successor.name)
         cycle = find_cycle(graph)
         if cycle is not None:
-            lines = {made.name: written.id.line for written, made in self._pairs}
+            lines = {made.name: written.id.line for written, made in reversed(self._pairs)}
             faults.error(
                 lines[cycle[-2]],
                 f"elements must not lead back to themselves: {' → '.join(cycle)} (S47)",

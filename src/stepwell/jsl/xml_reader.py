@@ -183,7 +183,7 @@ def _exceptions(chunk: Node, tag: str) -> ExceptionsElement | None:
     def classes(kind: str) -> Iterable[Text]:
         return (Text(child.attributes.get("class", ""), child.line) for child in _all(node, kind))
 
-    return ExceptionsElement(tuple(classes("include")), tuple(classes("exclude")))
+    return ExceptionsElement(tuple(classes("include")), tuple(classes("exclude")), node.line)
 
 
 def _partition(step: Node, keys: dict[str, Text], faults: Faults) -> PartitionElement | None:

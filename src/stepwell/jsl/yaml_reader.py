@@ -157,8 +157,6 @@ class _Reader:
 
     def _step(self, node: yaml.Node) -> StepElement:
         fields = self._named(node, "step", STEP_KEYS)
-        chunk = fields.node("chunk")
-        partition = fields.node("partition")
         return StepElement(
             id=self._id(fields, "step"),
             next=fields.text("next"),
@@ -167,8 +165,8 @@ class _Reader:
             properties=self._properties(fields),
             listeners=self._artifacts(fields, "listeners"),
             tasklet=self._artifact(fields, "tasklet"),
-            chunk=None if chunk is None else self._chunk(chunk, fields.what),
-            partition=None if partition is None else self._partition(partition, fields.what),
+            chunk=self._chunk(fields),
+            partition=self._partition(fields),
             transitions=self._transitions(fields),
         )
 
@@ -236,10 +234,11 @@ class _Reader:
 
     # --- chunk --------------------------------------------------------------------------------
 
-    def _chunk(self, node: yaml.Node, step: str) -> ChunkElement:
-        fields = Fields(node, f"chunk of {step}", CHUNK_KEYS, self._faults)
-        skip = self._policy(fields, "skip", SKIP_KEYS)
-        retry = self._policy(fields, "retry", RETRY_KEYS)
+    def _chunk(self, step: Fields) -> ChunkElement | None:
+        fields = step.inside("chunk", CHUNK_KEYS)
+        if fields is None:
+            return None
+        skip, retry = fields.inside("skip", SKIP_KEYS), fields.inside("retry", RETRY_KEYS)
         algorithm = self._artifact(fields, "checkpoint")
         return ChunkElement(
             reader=self._artifact(fields, "reader"),
@@ -249,9 +248,9 @@ class _Reader:
             checkpoint_algorithm=algorithm,
             item_count=fields.text("chunk_size"),
             time_limit=fields.text("time_limit_s"),
-            skippable=self._exceptions(skip) if skip else None,
+            skippable=None if skip is None else self._exceptions(skip),
             skip_limit=skip.text("limit") if skip else None,
-            retryable=self._exceptions(retry) if retry else None,
+            retryable=None if retry is None else self._exceptions(retry),
             retry_limit=retry.text("limit") if retry else None,
             retry_backoff=retry.text("backoff_s") if retry else None,
             no_rollback=self._no_rollback(retry) if retry else None,
@@ -259,15 +258,9 @@ class _Reader:
             line=fields.line,
         )
 
-    def _policy(self, chunk: Fields, name: str, known: tuple[str, ...]) -> Fields | None:
-        node = chunk.node(name)
-        return (
-            None if node is None else Fields(node, f"{name} of {chunk.what}", known, self._faults)
-        )
-
     def _exceptions(self, policy: Fields) -> ExceptionsElement:
         include, exclude = self._texts(policy, "exceptions"), self._texts(policy, "exclude")
-        return ExceptionsElement(include, exclude)
+        return ExceptionsElement(include, exclude, policy.line)
 
     def _no_rollback(self, retry: Fields) -> ExceptionsElement | None:
         node = retry.node("no_rollback")
@@ -275,8 +268,8 @@ class _Reader:
             return None
         if not _is_mapping(node):
             return ExceptionsElement(self._texts(retry, "no_rollback"))
-        known = ("exceptions", "exclude")
-        return self._exceptions(Fields(node, f"no_rollback of {retry.what}", known, self._faults))
+        inside = retry.inside("no_rollback", ("exceptions", "exclude"))
+        return None if inside is None else self._exceptions(inside)
 
     def _texts(self, fields: Fields, key: str) -> tuple[Text, ...]:
         """One text, or a list of them."""
@@ -289,8 +282,10 @@ class _Reader:
 
     # --- partition ----------------------------------------------------------------------------
 
-    def _partition(self, node: yaml.Node, step: str) -> PartitionElement:
-        fields = Fields(node, f"partition of {step}", PARTITION_KEYS, self._faults)
+    def _partition(self, step: Fields) -> PartitionElement | None:
+        fields = step.inside("partition", PARTITION_KEYS)
+        if fields is None:
+            return None
         return PartitionElement(
             plan=self._plan(fields),
             mapper=self._artifact(fields, "mapper"),
@@ -309,7 +304,7 @@ class _Reader:
         what = f"{fields.what}: plan"
         if node is None:
             return PlanElement(count, (), count.line) if count else None
-        line = line_of(node)
+        line = fields.line_of("plan")
         if _is_mapping(node):
             numbered = Fields(node, what, None, self._faults)
             entries = tuple(self._plan_entry(number, child) for number, child in numbered)

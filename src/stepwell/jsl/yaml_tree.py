@@ -130,19 +130,29 @@ def items_of(node: yaml.Node | None, what: str, faults: Faults) -> list[yaml.Nod
 
 
 class Fields:
-    """The keys of one mapping; unknown and doubled ones are faults, null is as if absent."""
+    """The keys of one mapping; unknown and doubled ones are faults, null is as if absent.
+
+    Attributes:
+        line: Of the key whose value it is, else where it begins.
+    """
 
     def __init__(
-        self, node: yaml.Node, what: str, known: tuple[str, ...] | None, faults: Faults
+        self,
+        node: yaml.Node,
+        what: str,
+        known: tuple[str, ...] | None,
+        faults: Faults,
+        *,
+        line: int | None = None,
     ) -> None:
         self.what = what
-        self.line = line_of(node)
+        self.line = line_of(node) if line is None else line
         self._faults = faults
         self._keys: dict[str, Text] = {}
         self._values: dict[str, yaml.Node] = {}
         if not isinstance(node, yaml.MappingNode):
             names = f": {', '.join(known)}" if known else ""
-            faults.error(self.line, f"{what} must be a mapping{names}")
+            faults.error(line_of(node), f"{what} must be a mapping{names}")
             return
         for key_node, value in node.value:
             key = text_of(key_node, f"a key of {what}", faults)
@@ -160,7 +170,7 @@ class Fields:
 
     def _unknown(self, key: Text, known: tuple[str, ...]) -> None:
         other = OTHER_WORDS.get(key.text)
-        meant = f"write {other!r}" if other in known else did_you_mean(key.text, known)
+        meant = f"write {other!r};" if other in known else did_you_mean(key.text, known)
         self._faults.error(
             key.line,
             f"{self.what}: {key.text!r} is unknown",
@@ -171,6 +181,18 @@ class Fields:
         """The value of a key; None when it is absent or null."""
         found = self._values.get(name)
         return None if found is None or is_null(found) else found
+
+    def line_of(self, name: str) -> int:
+        """Where a key stands that is there."""
+        return self._keys[name].line
+
+    def inside(self, name: str, known: tuple[str, ...]) -> Fields | None:
+        """The mapping that is the value of a key; None when it is absent or null."""
+        node = self.node(name)
+        if node is None:
+            return None
+        what = f"{name} of {self.what}"
+        return Fields(node, what, known, self._faults, line=self.line_of(name))
 
     def has(self, name: str) -> bool:
         """Whether the key is there, null or not."""

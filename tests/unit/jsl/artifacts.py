@@ -117,7 +117,7 @@ def scale(item: int, factor: float = 1.0, round_to: int | None = None) -> float:
 
 
 class BudgetWriter:
-    def write(self, items: list[int]) -> None:
+    def write(self, items: list[int], step: Any) -> None:
         SEEN.append(("written", len(items)))
 
     def open(self, checkpoint: Any) -> None: ...
@@ -189,6 +189,9 @@ class Everything:
 
 class AsyncWriter:
     async def write(self, items: list[Any]) -> None: ...
+
+
+async def async_write(items: list[Any]) -> None: ...
 
 
 class AsyncTasklet:
