@@ -1,5 +1,7 @@
 """What every test may use; the fixtures themselves stand in the modules named here."""
 
+import signal
+
 from hypothesis import settings
 
 from tests.postgresql import (
@@ -23,3 +25,8 @@ __all__ = [
 # A slow machine is no failure; a failure prints what repeats it.
 settings.register_profile("stepwell", deadline=None, print_blob=True)
 settings.load_profile("stepwell")
+
+# A shell starts what it puts into the background with Ctrl-C ignored, and children inherit that:
+# no test could press Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
