@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from threading import Lock, Thread
 from typing import Any
 
 from stepwell.clock import Clock
-from stepwell.errors import (
-    JobRestartError,
-    JobStartError,
-    LostOwnership,
-    StepwellError,
-)
+from stepwell.errors import JobRestartError, JobStartError
 from stepwell.execution.parameters import JobParameter, job_key, parse_parameter
 from stepwell.execution.records import JobExecution
-from stepwell.execution.result import Failure
-from stepwell.execution.status import BatchStatus
 from stepwell.job.check import check_job
 from stepwell.job.job import Job
 from stepwell.job.parameters import ResolvedParameters, resolve_parameters, restore_parameters
@@ -27,15 +17,10 @@ from stepwell.job.registry import JobRegistry
 from stepwell.repository import executions
 from stepwell.repository.creation import CreatedExecution, NewExecution, refuse_restart
 from stepwell.repository.history import Because
-from stepwell.repository.outcome import is_unknown
 from stepwell.repository.questions import Access, JobQuestions
 from stepwell.repository.repository import JobRepository
-from stepwell.runner.job import JobRunner
-from stepwell.runner.running import RunningExecution
-from stepwell.runner.stop import Watcher
+from stepwell.runner.runner import Runner
 from stepwell.settings import Settings
-
-logger = logging.getLogger("stepwell.operator")
 
 
 @contextmanager
@@ -70,13 +55,7 @@ class JobOperator(JobQuestions):
     ) -> None:
         super().__init__(repository, registry, access)
         self._settings = settings
-        self._purpose = purpose
-        self._owner_id: int | None = None
-        self._owner_lock = Lock()
-        self._running: dict[int, RunningExecution] = {}
-        self._outcomes: dict[int, JobExecution | StepwellError] = {}
-        self._threads: dict[int, Thread] = {}
-        self._watcher = Watcher(repository, self._running)
+        self._runner = Runner(repository, purpose=purpose)
 
     @property
     def clock(self) -> Clock:
@@ -111,7 +90,7 @@ class JobOperator(JobQuestions):
             trigger_source=trigger_source,
             triggered_by=triggered_by,
         )
-        return self._run_on_thread(definition, resolved, created)
+        return self._runner.run_on_thread(created, definition, resolved.value)
 
     def run(
         self,
@@ -132,7 +111,7 @@ class JobOperator(JobQuestions):
         self._permit("run", job if isinstance(job, str) else job.name)
         definition, resolved = self._resolve(job, parameters or {})
         created = self._create(definition, resolved, again=again)
-        return self._execute(self._adopt(created), definition, resolved, created)
+        return self._runner.run(created, definition, resolved.value)
 
     def restart(self, execution_id: int, parameters: Mapping[str, object] | None = None) -> int:
         """Run a FAILED or STOPPED execution's instance again, on a thread; return the new id.
@@ -158,7 +137,7 @@ class JobOperator(JobQuestions):
         created = self._create(
             definition, resolved, restart_of=execution_id, reuses=parameters is None
         )
-        return self._run_on_thread(definition, resolved, created)
+        return self._runner.run_on_thread(created, definition, resolved.value)
 
     def wait(self, execution_id: int, timeout_s: float | None = None) -> JobExecution | None:
         """Wait for an execution that this operator runs; None when the time ran out first.
@@ -168,16 +147,7 @@ class JobOperator(JobQuestions):
         Raises:
             what the run raised, see :meth:`run`.
         """
-        thread = self._threads.get(execution_id)
-        if thread is not None:
-            thread.join(timeout_s)
-            if thread.is_alive():
-                return None
-            self._threads.pop(execution_id, None)
-        outcome = self._outcomes.pop(execution_id, None)
-        if isinstance(outcome, StepwellError):
-            raise outcome
-        return outcome or self._repository.get_execution(execution_id)
+        return self._runner.wait(execution_id, timeout_s)
 
     # --- stop, abandon, recover --------------------------------------------------------------
 
@@ -191,7 +161,7 @@ class JobOperator(JobQuestions):
         """
         self._permit("stop", execution_id)
         record = self._repository.request_stop(execution_id, Because(actor, reason))
-        self._watcher.wake()
+        self._runner.wake()
         return record
 
     def abandon(
@@ -252,20 +222,11 @@ class JobOperator(JobQuestions):
 
     def request_shutdown(self, reason: str = "shutdown") -> None:
         """Ask every execution that runs here to stop; safe to call in a signal handler (S38)."""
-        self._watcher.request_shutdown(reason)
+        self._runner.request_shutdown(reason)
 
     def close(self) -> None:
         """Stop what runs here, wait for it within the shutdown timeout, end this owner."""
-        running = list(self._running.values())
-        if running:
-            self.request_shutdown()
-        deadline = self.clock.monotonic() + self._settings.shutdown_timeout_s
-        for execution in running:
-            self.clock.wait(execution.ended, max(0.0, deadline - self.clock.monotonic()))
-        self._watcher.close()
-        if self._owner_id is not None and not self._running:
-            self._repository.end_owner(self._owner_id)
-            self._owner_id = None
+        self._runner.close(timeout_s=self._settings.shutdown_timeout_s)
 
     # --- how ---------------------------------------------------------------------------------
 
@@ -295,7 +256,7 @@ class JobOperator(JobQuestions):
             NewExecution(
                 job_name=job.name,
                 parameters=resolved.recorded,
-                owner_id=self._owner(),
+                owner_id=self._runner.owner_id,
                 unique_key=self.clock.new_id() if job.identity == "each-start" else None,
                 run_lock_key=self._run_lock_key(job, resolved.recorded),
                 restartable=job.restartable,
@@ -312,58 +273,3 @@ class JobOperator(JobQuestions):
         if run_lock == "parameters":
             return f"{job.name}:{job_key(parameters)}"
         return None
-
-    def _owner(self) -> int:
-        """This process as an owner, registered when it first runs something."""
-        with self._owner_lock:
-            if self._owner_id is None:
-                self._owner_id = self._repository.register_owner(self._purpose)
-            return self._owner_id
-
-    def _adopt(self, created: CreatedExecution) -> RunningExecution:
-        running = RunningExecution(self._repository, created.execution)
-        self._running[running.execution_id] = running
-        self._watcher.watch()
-        return running
-
-    def _run_on_thread(
-        self, job: Job, resolved: ResolvedParameters, created: CreatedExecution
-    ) -> int:
-        running = self._adopt(created)
-        execution_id = running.execution_id
-
-        def work() -> None:
-            try:
-                self._outcomes[execution_id] = self._execute(running, job, resolved, created)
-            except StepwellError as error:
-                self._outcomes[execution_id] = error
-            except Exception:
-                logger.exception("execution %s ended with a fault of the engine", execution_id)
-
-        thread = Thread(target=work, name=f"stepwell-{execution_id}", daemon=True)
-        self._threads[execution_id] = thread
-        thread.start()
-        return execution_id
-
-    def _execute(
-        self,
-        running: RunningExecution,
-        job: Job,
-        resolved: ResolvedParameters,
-        created: CreatedExecution,
-    ) -> JobExecution:
-        try:
-            runner = JobRunner(running, job, resolved.value)
-            return runner.run(previous=created.previous, context=created.context)
-        except LostOwnership:
-            raise  # Somebody else has settled it.
-        except BaseException as error:
-            self._watcher.add_stray(running.execution_id, Failure.of(error))
-            if not (isinstance(error, StepwellError) and is_unknown(error)):
-                raise
-            # Nobody can tell yet; the watcher settles the row when the database answers (S37).
-            logger.error("execution %s is UNKNOWN: %s", running.execution_id, error)
-            return replace(running.job, batch_status=BatchStatus.UNKNOWN, exception=error)
-        finally:
-            self._running.pop(running.execution_id, None)
-            running.ended.set()  # Last of all: `close` ends the owner when nothing runs any more.

@@ -47,7 +47,7 @@ REQUESTS = (
 
 
 def running_of(node: Node, execution_id: int) -> RunningExecution:
-    return node.operator._running[execution_id]
+    return node.operator._runner._running[execution_id]
 
 
 # --- before, during, after ---------------------------------------------------------------------

@@ -233,9 +233,9 @@ class JobHistory(RuleBasedStateMachine):
     def lose_the_proof_of_life(self, node: int) -> None:
         """As if the process had died; but its threads go on, as zombies do."""
         mine = self.nodes[node]
-        if mine.operator._owner_id is not None:
-            mine.database.liveness.release(mine.operator._owner_id)
-            mine.operator._owner_id = None
+        if mine.operator._runner._owner_id is not None:
+            mine.database.liveness.release(mine.operator._runner._owner_id)
+            mine.operator._runner._owner_id = None
         for execution_id, execution in list(self.model.executions.items()):
             if execution.node == node and execution.runs:
                 self.model.change(execution_id, owner_is_dead=True)

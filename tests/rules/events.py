@@ -202,7 +202,7 @@ def run(node: Node, step: Any, **job: Any) -> tuple[JobExecution, StepExecution]
 def stop_now(node: Node, execution_id: int) -> None:
     """Ask for a stop and wait until its flag is up; call it where no transaction is open."""
     node.operator.stop(execution_id, reason="the test")
-    assert node.operator._running[execution_id].stop_flag.wait(WITHIN_S)
+    assert node.operator._runner._running[execution_id].stop_flag.wait(WITHIN_S)
 
 
 # --- reading back --------------------------------------------------------------------------------

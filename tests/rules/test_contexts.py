@@ -80,7 +80,7 @@ def test_the_status_in_a_context_follows_a_stop(node: Node, walk: Walk) -> None:
 
     def process(step: StepContext) -> None:
         node.operator.stop(step.execution_id)
-        node.operator._running[step.execution_id].read_requests()
+        node.operator._runner._running[step.execution_id].read_requests()
         seen.extend([str(step.batch_status), str(step.job.batch_status)])
 
     run(node, walk.step("a", process))

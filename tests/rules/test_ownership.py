@@ -72,7 +72,7 @@ def records(node: Node) -> list[tuple[Any, ...]]:
 
 def test_the_execution_is_recorded_before_start_returns(any_node: Node, any_other: Node) -> None:
     """S22, S29: STARTING, owned at birth, fence 1. Method: nobody begins it."""
-    with patch("stepwell.operator.Thread"):
+    with patch("stepwell.runner.runner.Thread"):
         started = any_node.operator.start(tasklet_job("billing", nothing))
     record = any_other.operator.get_job_execution(started)
     registered = waiting(any_node, "report")
@@ -84,7 +84,7 @@ def test_the_execution_is_recorded_before_start_returns(any_node: Node, any_othe
         registered.fence,
         registered.owner_id,
     )
-    any_node.operator._running.clear()
+    any_node.operator._runner._running.clear()
     any_other.operator.recover(started, force=True, reason="the test")
 
 
@@ -774,9 +774,9 @@ def test_a_stray_is_settled_when_the_node_is_closed(database_url: str, clock: Fr
     """S190: its owner has not ended while one of its rows runs."""
     lost = ConnectionLost("cannot write: the connection was lost", fields={})
     with Node.open(database_url, clock=clock) as node:
-        node.operator._watcher.watch()
+        node.operator._runner._watcher.watch()
         with (
-            patch.object(node.operator._watcher, "run_once"),
+            patch.object(node.operator._runner._watcher, "run_once"),
             patch.object(node.repository, "end_execution", side_effect=lost),
             pytest.raises(ConnectionLost),
         ):

@@ -219,7 +219,7 @@ def test_a_stop_request_leaves_no_position(node: Node, walk: Walk) -> None:
 
     def process(step: StepContext) -> None:
         node.operator.stop(step.execution_id)
-        node.operator._running[step.execution_id].read_requests()
+        node.operator._runner._running[step.execution_id].read_requests()
 
     a = walk.step("a", process, transitions=[on("*").stop(restart="b")])
     execution = run(node, a, walk.step("b"))

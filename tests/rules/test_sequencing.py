@@ -185,7 +185,7 @@ def test_a_stop_that_is_read_at_a_boundary_starts_no_step(any_node: Node) -> Non
     walk = Walk()
 
     def process(step: StepContext) -> None:
-        any_node.operator._watcher.close()
+        any_node.operator._runner._watcher.close()
         any_node.operator.stop(step.execution_id)
 
     execution = run(any_node, walk.step("a", process), walk.step("b"))

@@ -128,7 +128,7 @@ def test_a_stop_that_nobody_read_in_time_is_late_and_changes_nothing(any_node: N
 
     class Late:
         def after_job(self, job: Any) -> None:
-            any_node.operator._watcher.close()  # Nobody reads any more.
+            any_node.operator._runner._watcher.close()  # Nobody reads any more.
             any_node.operator.stop(job.execution_id)
 
     execution = run(any_node, Walk().step("a"), listeners=[Late()])

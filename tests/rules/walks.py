@@ -146,5 +146,5 @@ class Heard:
 def stop(node: Node, step: StepContext) -> None:
     """Ask for a stop inside the step, and have it applied before the step goes on."""
     node.operator.stop(step.execution_id, reason="the test")
-    node.operator._running[step.execution_id].read_requests()
+    node.operator._runner._running[step.execution_id].read_requests()
     assert step.stop_requested

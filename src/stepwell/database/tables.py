@@ -38,6 +38,7 @@ metadata = MetaData()
 
 RUNNING = "status IN ('STARTING', 'STARTED', 'STOPPING')"
 RUNNING_AND_OWNED = f"{RUNNING} AND owner_id IS NOT NULL"
+WAITING = "status = 'STARTING' AND owner_id IS NULL"
 NOT_TAKEN = "taken_at IS NULL"
 
 # A 64-bit identity on PostgreSQL; on SQLite only INTEGER names the rowid.
@@ -95,7 +96,16 @@ batch_owner = Table(
     _time("ended_at"),
     _time("lease_until"),
     Column("epoch", Integer, nullable=False, server_default=text("0")),
+    # Somebody has asked the process to end, and why.
+    _time("stop_requested_at"),
+    _text("stop_reason"),
     sqlite_autoincrement=True,
+)
+Index(
+    "batch_owner_not_ended",
+    batch_owner.c.owner_id,
+    sqlite_where=text("ended_at IS NULL"),
+    postgresql_where=text("ended_at IS NULL"),
 )
 
 batch_job_instance = Table(
@@ -137,6 +147,11 @@ batch_job_execution = Table(
     _text("idempotency_key"),
     Column("trial", Integer),
     Column("recoveries", Integer, nullable=False, server_default=text("0")),
+    # How many deaths of its owners the instance survives by itself (S191); NULL: nobody but its
+    # caller restarts it.
+    Column("max_recoveries", Integer),
+    # The execution whose instance must be COMPLETED first. No foreign key: purge may delete it.
+    Column("after_id", IDENTITY),
     CheckConstraint(
         "(end_time IS NULL) = (status IN ('STARTING', 'STARTED', 'STOPPING', 'UNKNOWN'))",
         name="batch_job_execution_end",
@@ -184,6 +199,14 @@ Index(
     batch_job_execution.c.job_execution_id,
     sqlite_where=text("end_time IS NULL"),
     postgresql_where=text("end_time IS NULL"),
+)
+# What a worker claims, in the order in which it looks.
+Index(
+    "batch_job_execution_waiting",
+    batch_job_execution.c.priority.desc(),
+    batch_job_execution.c.job_execution_id,
+    sqlite_where=text(WAITING),
+    postgresql_where=text(WAITING),
 )
 
 batch_job_execution_params = Table(

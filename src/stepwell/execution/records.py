@@ -59,6 +59,15 @@ class JobExecution:
     triggered_by: str | None
     trial: int | None
     run_lock_key: str | None = None
+    # Its place in the queue: a higher priority goes first, not before ``run_after``, and not before
+    # the instance of execution ``after_id`` is COMPLETED.
+    priority: int = 0
+    run_after: datetime | None = None
+    after_id: int | None = None
+    # Deaths that the instance has been recovered from, and how many it survives by itself; None:
+    # whoever started it restarts it (S191).
+    recoveries: int = 0
+    max_recoveries: int | None = None
     parameters: tuple[JobParameter, ...] = ()
     stop_requested: bool = False
     # Not stored: the original of ``failure``, in the process that ran the job (S73).

@@ -44,6 +44,11 @@ _INSERTED = (
     "triggered_by",
     "run_lock_key",
     "trial",
+    "priority",
+    "run_after",
+    "after_id",
+    "recoveries",
+    "max_recoveries",
 )
 INSERT_EXECUTION = Prepared(
     insert(batch_job_execution)
@@ -119,6 +124,11 @@ def insert_execution(transaction: Transaction, record: JobExecution) -> JobExecu
             "triggered_by": record.triggered_by,
             "run_lock_key": record.run_lock_key,
             "trial": record.trial,
+            "priority": record.priority,
+            "run_after": record.run_after,
+            "after_id": record.after_id,
+            "recoveries": record.recoveries,
+            "max_recoveries": record.max_recoveries,
         },
     )
     assert row is not None

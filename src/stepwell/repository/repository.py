@@ -15,11 +15,11 @@ from typing import Any
 from stepwell.clock import Clock
 from stepwell.database.connect import Database
 from stepwell.database.transaction import Transaction
-from stepwell.errors import ConstraintViolation, JobExecutionIsRunning, JobExecutionNotRunning
+from stepwell.errors import ConstraintViolation
 from stepwell.execution.records import JobExecution, SkippedItem, StepExecution
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus, check_transition
-from stepwell.repository import executions, owners, recovery, requests, steps
+from stepwell.repository import executions, owners, recovery, requests, steps, verbs
 from stepwell.repository.creation import CreatedExecution, NewExecution, create_execution
 from stepwell.repository.history import RUNNER, Because, record_change
 from stepwell.repository.outcome import run_and_settle
@@ -238,91 +238,22 @@ class JobRepository:
     # --- everyone else -----------------------------------------------------------------------
 
     def request_stop(self, execution_id: int, because: Because) -> JobExecution:
-        """Ask an execution to stop; one without an owner is stopped here (S30).
-
-        Raises:
-            NoSuchJobExecution: no execution has this id.
-            JobExecutionNotRunning: it has ended.
-        """
-
-        def fact(transaction: Transaction) -> JobExecution:
-            record = executions.lock_execution(transaction, execution_id)
-            if not record.batch_status.is_running:
-                raise JobExecutionNotRunning(execution_id, record.batch_status)
-            now = max(self.clock.now(), record.last_updated)
-            requests.insert_request(transaction, execution_id, "stop", because, at=now)
-            if record.owner_id is not None:
-                return replace(record, stop_requested=True)
-            requests.take_requests(transaction, execution_id, at=now)
-            return change_job_execution(
-                transaction,
-                replace(record, stop_requested=True),
-                at=now,
-                because=because,
-                fence=record.fence + 1,
-                batch_status=BatchStatus.STOPPED,
-                end_time=now,
-                exit_status="STOPPED",
-            )
-
-        return self.database.run(fact)
+        """Ask an execution to stop; see :func:`.verbs.request_stop`."""
+        return self.database.run(
+            lambda t: verbs.request_stop(t, execution_id, because, at=self.clock.now())
+        )
 
     def request_priority(self, execution_id: int, value: int, because: Because) -> JobExecution:
-        """Change the place of what is not handed out; one without an owner is moved here (S32).
-
-        Raises:
-            NoSuchJobExecution: no execution has this id.
-            JobExecutionNotRunning: it has ended.
-        """
-
-        def fact(transaction: Transaction) -> JobExecution:
-            record = executions.lock_execution(transaction, execution_id)
-            if not record.batch_status.is_running:
-                verb = "set the priority of"
-                raise JobExecutionNotRunning(execution_id, record.batch_status, verb)
-            now = max(self.clock.now(), record.last_updated)
-            requests.insert_request(
-                transaction, execution_id, "priority", because, at=now, value=value
-            )
-            if record.owner_id is not None:
-                return record
-            requests.set_priority(transaction, execution_id, record.version, value)
-            requests.take_requests(transaction, execution_id, at=now)
-            return replace(record, version=record.version + 1)
-
-        return self.database.run(fact)
+        """Change an execution's place in the queue; see :func:`.verbs.request_priority`."""
+        return self.database.run(
+            lambda t: verbs.request_priority(t, execution_id, value, because, at=self.clock.now())
+        )
 
     def abandon(self, execution_id: int, because: Because) -> JobExecution:
-        """Close an ended execution for ever; a second time changes nothing (S30).
-
-        Raises:
-            NoSuchJobExecution: no execution has this id.
-            JobExecutionIsRunning: it has not ended.
-        """
-
-        def fact(transaction: Transaction) -> JobExecution:
-            record = executions.lock_execution(transaction, execution_id)
-            if record.batch_status is BatchStatus.ABANDONED:
-                return record
-            if record.batch_status.is_running:
-                raise JobExecutionIsRunning(
-                    f"cannot abandon execution {execution_id}: it is {record.batch_status}",
-                    hint=f"`stepwell stop {execution_id}`, then abandon",
-                    fields={"execution_id": execution_id, "status": str(record.batch_status)},
-                )
-            now = max(self.clock.now(), record.last_updated)
-            requests.insert_request(transaction, execution_id, "abandon", because, at=now)
-            requests.take_requests(transaction, execution_id, at=now)
-            return change_job_execution(
-                transaction,
-                record,
-                at=now,
-                because=because,
-                fence=record.fence + 1,
-                batch_status=BatchStatus.ABANDONED,
-            )
-
-        return self.database.run(fact)
+        """Close an ended execution for ever; see :func:`.verbs.abandon`."""
+        return self.database.run(
+            lambda t: verbs.abandon(t, execution_id, because, at=self.clock.now())
+        )
 
     def recover(self, execution_id: int, because: Because, *, force: bool = False) -> JobExecution:
         """Settle an execution whose owner is dead (S34); see :mod:`.recovery`.

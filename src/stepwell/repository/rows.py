@@ -101,6 +101,11 @@ JOB_COLUMNS: list[Column[Any]] = [
     _e.triggered_by,
     _e.trial,
     _e.run_lock_key,
+    _e.priority,
+    _e.run_after,
+    _e.after_id,
+    _e.recoveries,
+    _e.max_recoveries,
 ]
 
 _s = batch_step_execution.c
@@ -177,6 +182,11 @@ def job_execution(row: Row) -> JobExecution:
         triggered_by=row[20],
         trial=row[21],
         run_lock_key=row[22],
+        priority=row[23],
+        run_after=row[24],
+        after_id=row[25],
+        recoveries=row[26],
+        max_recoveries=row[27],
     )
 
 

@@ -175,7 +175,7 @@ def test_a_stop_lets_running_partitions_finish_and_leaves_the_rest(node: Node) -
     execution_id = node.operator.start(job)
     assert began.wait(30)
     node.operator.stop(execution_id, reason="enough")
-    running = node.operator._running[execution_id]
+    running = node.operator._runner._running[execution_id]
     assert running.stop_flag.wait(30)
     go_on.set()
     stopped = node.operator.wait(execution_id, 30)

@@ -22,8 +22,11 @@ SQLITE = (
   started_at TEXT NOT NULL,
   ended_at TEXT,
   lease_until TEXT,
-  epoch INTEGER DEFAULT 0 NOT NULL
+  epoch INTEGER DEFAULT 0 NOT NULL,
+  stop_requested_at TEXT,
+  stop_reason TEXT
 )""",
+    """CREATE INDEX batch_owner_not_ended ON batch_owner (owner_id) WHERE ended_at IS NULL""",
     """CREATE TABLE batch_job_instance (
   job_instance_id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
   version INTEGER DEFAULT 0 NOT NULL,
@@ -94,6 +97,8 @@ SQLITE = (
   idempotency_key TEXT,
   trial INTEGER,
   recoveries INTEGER DEFAULT 0 NOT NULL,
+  max_recoveries INTEGER,
+  after_id INTEGER,
   CONSTRAINT batch_job_execution_end CHECK ((end_time IS NULL) = (status IN ('STARTING',
     'STARTED', 'STOPPING', 'UNKNOWN'))),
   FOREIGN KEY(job_instance_id) REFERENCES batch_job_instance (job_instance_id),
@@ -105,6 +110,8 @@ SQLITE = (
     job_execution_id) WHERE end_time IS NULL""",
     """CREATE INDEX batch_job_execution_owned ON batch_job_execution (owner_id) WHERE status IN
     ('STARTING', 'STARTED', 'STOPPING') AND owner_id IS NOT NULL""",
+    """CREATE INDEX batch_job_execution_waiting ON batch_job_execution (priority DESC,
+    job_execution_id) WHERE status = 'STARTING' AND owner_id IS NULL""",
     """CREATE UNIQUE INDEX batch_job_execution_idempotency ON batch_job_execution
     (idempotency_key) WHERE idempotency_key IS NOT NULL""",
     """CREATE UNIQUE INDEX batch_job_execution_one_running ON batch_job_execution
@@ -331,8 +338,11 @@ POSTGRESQL = (
   ended_at TIMESTAMP WITH TIME ZONE,
   lease_until TIMESTAMP WITH TIME ZONE,
   epoch INTEGER DEFAULT 0 NOT NULL,
+  stop_requested_at TIMESTAMP WITH TIME ZONE,
+  stop_reason TEXT,
   PRIMARY KEY (owner_id)
 )""",
+    """CREATE INDEX batch_owner_not_ended ON batch_owner (owner_id) WHERE ended_at IS NULL""",
     """CREATE TABLE batch_job_instance (
   job_instance_id BIGSERIAL NOT NULL,
   version INTEGER DEFAULT 0 NOT NULL,
@@ -406,6 +416,8 @@ POSTGRESQL = (
   idempotency_key TEXT,
   trial INTEGER,
   recoveries INTEGER DEFAULT 0 NOT NULL,
+  max_recoveries INTEGER,
+  after_id BIGINT,
   PRIMARY KEY (job_execution_id),
   CONSTRAINT batch_job_execution_end CHECK ((end_time IS NULL) = (status IN ('STARTING',
     'STARTED', 'STOPPING', 'UNKNOWN'))),
@@ -418,6 +430,8 @@ POSTGRESQL = (
     job_execution_id) WHERE end_time IS NULL""",
     """CREATE INDEX batch_job_execution_owned ON batch_job_execution (owner_id) WHERE status IN
     ('STARTING', 'STARTED', 'STOPPING') AND owner_id IS NOT NULL""",
+    """CREATE INDEX batch_job_execution_waiting ON batch_job_execution (priority DESC,
+    job_execution_id) WHERE status = 'STARTING' AND owner_id IS NULL""",
     """CREATE UNIQUE INDEX batch_job_execution_idempotency ON batch_job_execution
     (idempotency_key) WHERE idempotency_key IS NOT NULL""",
     """CREATE UNIQUE INDEX batch_job_execution_one_running ON batch_job_execution

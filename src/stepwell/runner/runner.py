@@ -1,0 +1,141 @@
+"""This process as the owner of executions: its proof of life, their threads, and their watcher.
+
+Guarantees: an execution that this process owns is either running here, or settled as a stray, also
+when its end could not be recorded (S190); what ends with the process is left to recovery.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from threading import Lock, Thread
+from typing import Any
+
+from stepwell.errors import LostOwnership, StepwellError
+from stepwell.execution.records import JobExecution
+from stepwell.execution.result import Failure
+from stepwell.execution.status import BatchStatus
+from stepwell.job.job import Job
+from stepwell.repository.creation import CreatedExecution
+from stepwell.repository.outcome import is_unknown
+from stepwell.repository.repository import JobRepository
+from stepwell.runner.job import JobRunner
+from stepwell.runner.running import RunningExecution
+from stepwell.runner.stop import Watcher
+
+logger = logging.getLogger("stepwell.runner")
+
+
+class Runner:
+    """Runs the executions that this process owns; threads may share it."""
+
+    def __init__(self, repository: JobRepository, *, purpose: str) -> None:
+        self._repository = repository
+        self._purpose = purpose
+        self._owner_id: int | None = None
+        self._owner_lock = Lock()
+        self._running: dict[int, RunningExecution] = {}
+        self._outcomes: dict[int, JobExecution | StepwellError] = {}
+        self._threads: dict[int, Thread] = {}
+        self._watcher = Watcher(repository, self._running)
+
+    @property
+    def owner_id(self) -> int:
+        """This process as an owner, registered when it first runs something."""
+        with self._owner_lock:
+            if self._owner_id is None:
+                self._owner_id = self._repository.register_owner(self._purpose)
+            return self._owner_id
+
+    def run(self, created: CreatedExecution, job: Job, parameters: Any) -> JobExecution:
+        """Run an execution on the calling thread; it is returned as it ended.
+
+        Raises:
+            LostOwnership, DatabaseError: the end could not be recorded; the row is then settled by
+                recovery (S190).
+        """
+        return self._run(self._adopt(created), created, job, parameters)
+
+    def run_on_thread(self, created: CreatedExecution, job: Job, parameters: Any) -> int:
+        """Run an execution on a thread of its own; its id, for ``wait``."""
+        running = self._adopt(created)
+        execution_id = running.execution_id
+
+        def work() -> None:
+            try:
+                self._outcomes[execution_id] = self._run(running, created, job, parameters)
+            except StepwellError as error:
+                self._outcomes[execution_id] = error
+            except Exception:
+                logger.exception("execution %s ended with a fault of the engine", execution_id)
+
+        thread = Thread(target=work, name=f"stepwell-{execution_id}", daemon=True)
+        self._threads[execution_id] = thread
+        thread.start()
+        return execution_id
+
+    def wait(self, execution_id: int, timeout_s: float | None) -> JobExecution | None:
+        """The outcome of an execution that runs here; None when the time ran out first.
+
+        One that does not run here is returned as it is recorded.
+
+        Raises:
+            NoSuchJobExecution, and what the run raised.
+        """
+        thread = self._threads.get(execution_id)
+        if thread is not None:
+            thread.join(timeout_s)
+            if thread.is_alive():
+                return None
+            self._threads.pop(execution_id, None)
+        outcome = self._outcomes.pop(execution_id, None)
+        if isinstance(outcome, StepwellError):
+            raise outcome
+        return outcome or self._repository.get_execution(execution_id)
+
+    def wake(self) -> None:
+        """Read the requests now."""
+        self._watcher.wake()
+
+    def request_shutdown(self, reason: str) -> None:
+        """Ask everything that runs here to stop; safe to call in a signal handler (S38)."""
+        self._watcher.request_shutdown(reason)
+
+    def close(self, *, timeout_s: float) -> None:
+        """Stop what runs here, wait for it, end this owner."""
+        clock = self._repository.clock
+        running = list(self._running.values())
+        if running:
+            self.request_shutdown("shutdown")
+        deadline = clock.monotonic() + timeout_s
+        for execution in running:
+            clock.wait(execution.ended, max(0.0, deadline - clock.monotonic()))
+        self._watcher.close()
+        if self._owner_id is not None and not self._running:
+            self._repository.end_owner(self._owner_id)
+            self._owner_id = None
+
+    def _adopt(self, created: CreatedExecution) -> RunningExecution:
+        running = RunningExecution(self._repository, created.execution)
+        self._running[running.execution_id] = running
+        self._watcher.watch()
+        return running
+
+    def _run(
+        self, running: RunningExecution, created: CreatedExecution, job: Job, parameters: Any
+    ) -> JobExecution:
+        try:
+            runner = JobRunner(running, job, parameters)
+            return runner.run(previous=created.previous, context=created.context)
+        except LostOwnership:
+            raise  # Somebody else has settled it.
+        except BaseException as error:
+            self._watcher.add_stray(running.execution_id, Failure.of(error))
+            if not (isinstance(error, StepwellError) and is_unknown(error)):
+                raise
+            # Nobody can tell yet; the watcher settles the row when the database answers (S37).
+            logger.error("execution %s is UNKNOWN: %s", running.execution_id, error)
+            return replace(running.job, batch_status=BatchStatus.UNKNOWN, exception=error)
+        finally:
+            self._running.pop(running.execution_id, None)
+            running.ended.set()  # Last of all: `close` ends the owner when nothing runs any more.
