@@ -10,6 +10,7 @@ from stepwell.database.dialect import DatabaseOptions
 from stepwell.database.migrations import migrate
 from stepwell.job.registry import JobRegistry
 from stepwell.operator import JobOperator
+from stepwell.repository.pools import Pools
 from stepwell.repository.questions import Access
 from stepwell.repository.repository import JobRepository
 from stepwell.settings import Settings, load_settings
@@ -37,6 +38,9 @@ class Node:
         self.settings = settings
         self.clock = clock
         self.repository = JobRepository(database, clock)
+        self.pools = Pools(database)
+        if settings.pools:
+            self.pools.configure(settings.pools)
         self.registry = JobRegistry()
         self.operator = JobOperator(
             self.repository, self.registry, settings, purpose=purpose, access=access

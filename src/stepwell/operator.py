@@ -14,6 +14,7 @@ from stepwell.job.check import check_job
 from stepwell.job.job import Job
 from stepwell.job.parameters import ResolvedParameters, resolve_parameters, restore_parameters
 from stepwell.job.registry import JobRegistry
+from stepwell.job.resource import Declared, declare
 from stepwell.repository import executions
 from stepwell.repository.creation import CreatedExecution, NewExecution, refuse_restart
 from stepwell.repository.history import Because
@@ -80,6 +81,7 @@ class JobOperator(JobQuestions):
         Raises:
             NoSuchJob, JobStartError: nothing was recorded (S8, S183).
             JobInstanceAlreadyComplete, JobExecutionAlreadyRunning, JobRestartError: see S6.
+            JobExecutionBlocked: a pool is full or a resource is held (S197).
         """
         self._permit("start", job if isinstance(job, str) else job.name)
         definition, resolved = self._resolve(job, parameters or {})
@@ -134,9 +136,9 @@ class JobOperator(JobQuestions):
             )
         with _restarting():
             definition, resolved = self._resolve_again(record, parameters)
-        created = self._create(
-            definition, resolved, restart_of=execution_id, reuses=parameters is None
-        )
+            created = self._create(
+                definition, resolved, restart_of=execution_id, reuses=parameters is None
+            )
         return self._runner.run_on_thread(created, definition, resolved.value)
 
     def wait(self, execution_id: int, timeout_s: float | None = None) -> JobExecution | None:
@@ -259,6 +261,7 @@ class JobOperator(JobQuestions):
                 owner_id=self._runner.owner_id,
                 unique_key=self.clock.new_id() if job.identity == "each-start" else None,
                 run_lock_key=self._run_lock_key(job, resolved.recorded),
+                declared=self._declared(job, resolved.value),
                 restartable=job.restartable,
                 **origin,
             )
@@ -273,3 +276,13 @@ class JobOperator(JobQuestions):
         if run_lock == "parameters":
             return f"{job.name}:{job_key(parameters)}"
         return None
+
+    def _declared(self, job: Job, parameters: object) -> Declared:
+        """What it needs for itself, the settings before the job's own (S197)."""
+        section = self._settings.job.get(job.name)
+        resources, pool = job.resources, job.pool
+        if section is not None and section.resources is not None:
+            resources = section.resources
+        if section is not None and section.pool is not None:
+            pool = section.pool
+        return declare(job.name, resources, pool, parameters, self._settings.folder)

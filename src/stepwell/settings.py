@@ -23,6 +23,7 @@ CONFIG_VARIABLE = "STEPWELL_CONFIG"
 PREFIX = "STEPWELL_"
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+PoolSize = Annotated[int, msgspec.Meta(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,14 @@ class JobSettings:
 
     Attributes:
         run_lock: ``parameters``, ``job`` or ``none``; replaces the job's own (S184).
+        resources: Paths or globs that no two executions have at the same time; replaces the job's
+            own (S197).
+        pool: The pool, or the pools, that limit how many run at a time; replaces the job's own.
     """
 
     run_lock: Literal["parameters", "job", "none"] | None = None
+    resources: tuple[str, ...] | None = None
+    pool: str | tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Settings:
         allow_unsafe_filesystem: Open a SQLite database where WAL is known to corrupt it.
         gate_timeout_s: Seconds that a writer waits for its turn.
         shutdown_timeout_s: Seconds that a stopped process waits for its running work.
+        pools: Name and size of each pool; see :mod:`stepwell.repository.pools`.
         folder: Where ``stepwell.toml`` stands, or the working folder; not a setting.
         file: The file that was read, or None; not a setting.
     """
@@ -63,6 +70,7 @@ class Settings:
     allow_unsafe_filesystem: bool = False
     gate_timeout_s: Seconds = 30.0
     shutdown_timeout_s: Seconds = 30.0
+    pools: dict[str, PoolSize] = field(default_factory=dict)
     job: dict[str, JobSettings] = field(default_factory=dict)
     folder: Path = field(default_factory=Path.cwd)
     file: Path | None = None
@@ -79,7 +87,7 @@ class Settings:
 
 NOT_SETTINGS = ("folder", "file")
 NAMES = tuple(f.name for f in fields(Settings) if f.name not in NOT_SETTINGS)
-VARIABLES = {PREFIX + name.upper(): name for name in NAMES if name != "job"}
+VARIABLES = {PREFIX + name.upper(): name for name in NAMES if name not in ("job", "pools")}
 
 
 def load_settings(
@@ -188,5 +196,6 @@ _RULES = {
     "allow_unsafe_filesystem": "true or false",
     "gate_timeout_s": "seconds above 0",
     "shutdown_timeout_s": "seconds above 0",
+    "pools": "a section [pools] of names and whole numbers, 0 or more",
     "job": 'sections [job."NAME"]',
 }

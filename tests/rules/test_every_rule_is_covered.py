@@ -16,7 +16,6 @@ SOURCE, TESTS = ROOT / "src" / "stepwell", ROOT / "tests"
 LATER = {
     186: "timeouts and attempts come with the worker",
     191: "successors come with the worker, which would run them",
-    197: "resources and pools come with the queue",
     198: "trial runs: only the mark in the job key is there",
 }
 # Kept in jsl/, whose own tests are still to be written: only the source is counted.

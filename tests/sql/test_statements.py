@@ -38,6 +38,7 @@ WHOLE_TABLE = {
     "LIST_NAMES": "names of jobs, from an index of the instances; for people",
     "LAST_STARTS": "one look a job name, from an index of the instances",
     "LIST_SIZES": "the pools, which people name one by one",
+    "LIST_CONFIGURED": "the pools, which people name one by one",
     "_CHANGES": "the doctor replays all of the history",
 }
 

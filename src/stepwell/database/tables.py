@@ -458,6 +458,8 @@ batch_pool = Table(
     metadata,
     Column("pool_name", Text, primary_key=True),
     Column("size", Integer, nullable=False),
+    # What the settings said when they were last heard: a change of them is a change of the size.
+    Column("configured_size", Integer),
 )
 
 batch_schedule = Table(

@@ -14,7 +14,7 @@
     │   ├── JobExecutionNotMostRecent    ├── ContextTooLarge
     │   ├── StepUsageError               ├── PartitionsFailed
     │   ├── StartLimitExceeded           ├── JobFlowFailed
-    │   └── JobSecurityError
+    │   ├── JobExecutionBlocked          └── JobSecurityError
     ├── DatabaseError                    what the database answered
     │   ├── CannotOpenDatabase           ├── DatabaseBusy
     │   ├── UnsafeFilesystem             ├── DatabaseFull
@@ -42,6 +42,7 @@ from stepwell.errors.batch import (
     IllegalTransition,
     JobExecutionAlreadyComplete,
     JobExecutionAlreadyRunning,
+    JobExecutionBlocked,
     JobExecutionIsRunning,
     JobExecutionNotMostRecent,
     JobExecutionNotRunning,
@@ -98,6 +99,7 @@ __all__ = [
     "IllegalTransition",
     "JobExecutionAlreadyComplete",
     "JobExecutionAlreadyRunning",
+    "JobExecutionBlocked",
     "JobExecutionIsRunning",
     "JobExecutionNotMostRecent",
     "JobExecutionNotRunning",

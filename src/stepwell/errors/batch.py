@@ -71,6 +71,27 @@ class JobExecutionAlreadyRunning(BatchError):
         )
 
 
+class JobExecutionBlocked(BatchError):
+    """What the job needs for itself is in use: a pool is full, or a resource is held (S197)."""
+
+    kind = Kind.CONFLICT
+
+    def __init__(
+        self, job_name: str, fact: str, execution_id: int | None, *, is_dead: bool
+    ) -> None:
+        if execution_id is None:
+            hint = "`stepwell pool list` shows the pools"
+        elif is_dead:
+            hint = f"its owner is dead: `stepwell recover {execution_id}`, then start"
+        else:
+            hint = f"see who has it with `stepwell status {execution_id}`"
+        super().__init__(
+            f"cannot start job {job_name!r}: {fact}",
+            hint=hint,
+            fields={"job": job_name, "execution_id": execution_id, "owner_is_dead": is_dead},
+        )
+
+
 class JobExecutionIsRunning(BatchError):
     """``abandon`` or ``recover`` of an execution whose owner is not proven dead (S34)."""
 

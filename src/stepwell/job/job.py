@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from stepwell.job.flow import Element
 from stepwell.job.parameters import Parameters
+from stepwell.job.resource import PoolNames, Resources
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Job:
             (``"parameters"``), or of the same job (``"job"``), has not ended (S184).
         restartable: Whether a failed or stopped execution may be restarted.
         listeners: Job listeners (S78).
+        resources: Paths of files, of folders with all below them, or globs, that no two executions
+            have at the same time; a list, or a function of the parameters. Relative ones start at
+            the folder of ``stepwell.toml`` (S197).
+        pool: The name of a pool, which limits how many executions run at a time; or several
+            names, or a function of the parameters (S197).
         properties: Text that the JobContext shows (S76).
         implied_next: False: only ``next`` and transitions lead on, as in job files (S43).
     """
@@ -38,6 +44,8 @@ class Job:
     run_lock: Literal["parameters", "job"] | None = "parameters"
     restartable: bool = True
     listeners: Sequence[Any] = ()
+    resources: Resources = None
+    pool: PoolNames = None
     properties: Mapping[str, str] = field(default_factory=dict)
     implied_next: bool = True
     description: str = ""

@@ -14,11 +14,25 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+from stepwell.errors import JobStartError
+from stepwell.job.function import with_arguments
 
 RESOURCES_MAX = 1_000  # Each is compared with each of those that are held, while others wait.
 RESOURCE_CHARACTERS_MAX = 4_096  # As long as a path may be on Linux.
-POOL_NAME_CHARACTERS_MAX = 200
 
+# What a list, a function of the parameters, or a single text may declare.
+Resources = (
+    str
+    | os.PathLike[str]
+    | Iterable[str | os.PathLike[str]]
+    | Callable[..., Iterable[str | os.PathLike[str]] | str | os.PathLike[str] | None]
+    | None
+)
+PoolNames = str | Iterable[str] | Callable[..., str | Iterable[str] | None] | None
+
+_POOL_NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,200}")
 _WILD = re.compile(r"[*?\[]")
 # There "a" and "A" may name one file; on the others they never do.
 _CASE_MATTERS = sys.platform not in ("win32", "darwin")
@@ -38,6 +52,9 @@ class Declared:
 
     def __bool__(self) -> bool:
         return bool(self.paths or self.pools)
+
+
+NOTHING = Declared()
 
 
 def normalise(resource: object, folder: Path) -> tuple[str, ...]:
@@ -64,6 +81,66 @@ def normalise(resource: object, folder: Path) -> tuple[str, ...]:
     plain = os.path.join(base, *parts[:wild_from])  # noqa: PTH118
     names = dict.fromkeys((os.path.normpath(plain), os.path.realpath(plain)))
     return tuple("/".join((Path(name).as_posix(), *parts[wild_from:])) for name in names)
+
+
+def declare(
+    job_name: str, resources: Resources, pool: PoolNames, parameters: object, folder: Path
+) -> Declared:
+    """What an execution with these parameters needs; asked once, when it is recorded (S197).
+
+    ``parameters`` is what the functions are given: the job's model, or a dictionary.
+
+    Raises:
+        JobStartError: a function raised, or answered what is no path or no name of a pool.
+    """
+    paths: dict[str, None] = {}
+    for resource in _asked(job_name, "resources", resources, parameters):
+        try:
+            paths.update(dict.fromkeys(normalise(resource, folder)))
+        except ValueError as error:
+            raise _refused(job_name, f"resource {resource!r}: {error}") from None
+    pools = tuple(dict.fromkeys(_asked(job_name, "pool", pool, parameters)))
+    for name in pools:
+        fault = pool_name_fault(name)
+        if fault:
+            raise _refused(job_name, fault)
+    if len(paths) > RESOURCES_MAX:
+        fact = f"resources must be at most {RESOURCES_MAX}, got {len(paths)}"
+        raise _refused(job_name, fact, hint="declare the folder that they lie in")
+    return Declared(tuple(paths), tuple(str(name) for name in pools))
+
+
+def pool_name_fault(name: object) -> str:
+    """What is wrong with the name of a pool; empty when nothing is."""
+    if isinstance(name, str) and _POOL_NAME.fullmatch(name):
+        return ""
+    return f"a pool's name must be 1 to 200 printable characters without a space, got {name!r}"
+
+
+def _asked(
+    job_name: str, field: str, declaration: Resources | PoolNames, parameters: object
+) -> Iterable[Any]:
+    if callable(declaration):
+        try:
+            declaration = with_arguments(declaration, 1)(parameters)
+        except Exception as error:
+            fact = f"{field} raised {type(error).__name__}: {error}"
+            raise _refused(job_name, fact) from error
+    if declaration is None:
+        return ()
+    if isinstance(declaration, str | os.PathLike):
+        return (declaration,)
+    if not isinstance(declaration, Iterable):
+        raise _refused(job_name, f"{field} must be text or a list of texts, got {declaration!r}")
+    return tuple(declaration)
+
+
+def _refused(job_name: str, fact: str, *, hint: str = "") -> JobStartError:
+    return JobStartError(
+        f"cannot start job {job_name!r}: {fact}",
+        hint=hint or "correct the job, or its section in stepwell.toml; nothing was recorded",
+        fields={"job": job_name},
+    )
 
 
 @lru_cache(maxsize=65_536)

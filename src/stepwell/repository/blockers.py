@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import combinations
 from typing import Literal
 
 from sqlalchemy import bindparam, func, insert, select, text
@@ -42,11 +43,7 @@ INSERT_DECLARED = Prepared(
         value=bindparam("value"),
     )
 )
-LIST_DECLARED = Prepared(
-    select(_r.kind, _r.value)
-    .where(_r.job_execution_id == bindparam("id_"))
-    .order_by(_r.kind, _r.value)
-)
+LIST_DECLARED = Prepared(select(_r.kind, _r.value).where(_r.job_execution_id == bindparam("id_")))
 COPY_DECLARED = Prepared(
     insert(batch_resource).from_select(
         ["job_execution_id", "kind", "value"],
@@ -121,6 +118,14 @@ class Occupancy:
         """
         if declared.paths:
             self.paths[_Holder(execution_id, None, waits=True)] = list(declared.paths)
+
+    def overlaps(self) -> list[tuple[int, int, str, str]]:
+        """Pairs of executions at work that should never be, and what both have; none, ever."""
+        return [
+            (one.execution_id, other.execution_id, *both)
+            for (one, ours), (other, theirs) in combinations(self.paths.items(), 2)
+            if (both := first_overlap(ours, theirs)) is not None
+        ]
 
     def _full(self, pool: str) -> Blocker | None:
         holders, size = self.pools.get(pool, []), self.sizes.get(pool)
@@ -219,7 +224,7 @@ def copy_declared(transaction: Transaction, from_id: int, to_id: int) -> None:
 
 def list_declared(reader: Reader, execution_id: int) -> Declared:
     """What an execution declared when it was recorded."""
-    rows = reader.fetch_all(LIST_DECLARED, {"id_": execution_id})
+    rows = sorted(reader.fetch_all(LIST_DECLARED, {"id_": execution_id}))
     return Declared(
         paths=tuple(value for kind, value in rows if kind == PATH),
         pools=tuple(value for kind, value in rows if kind == POOL),

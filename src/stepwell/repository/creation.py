@@ -14,14 +14,19 @@ from stepwell.database.transaction import Transaction
 from stepwell.errors import (
     JobExecutionAlreadyComplete,
     JobExecutionAlreadyRunning,
+    JobExecutionBlocked,
     JobExecutionNotMostRecent,
     JobInstanceAlreadyComplete,
     JobRestartError,
+    JobStartError,
 )
 from stepwell.execution.parameters import JobParameter, describe_parameters, job_key
 from stepwell.execution.records import JobExecution, JobInstance
 from stepwell.execution.status import BatchStatus, check_transition
+from stepwell.job.resource import NOTHING, Declared
+from stepwell.repository.blockers import insert_declared, read_occupancy, take_claim_turn
 from stepwell.repository.executions import (
+    find_execution,
     get_context,
     get_execution,
     holder_of_run_lock,
@@ -42,6 +47,7 @@ class NewExecution:
         run_lock_key: The key that excludes others while this runs; None: no lock (S184).
         again: Make a new instance of a COMPLETED one.
         restart_of: The execution that ``restart`` names; None for a start.
+        declared: What it needs for itself while it runs (S197).
         reuses: A restart with the parameters of that execution, as today's definition reads them;
             given ones must yield its job key (S10).
     """
@@ -56,6 +62,7 @@ class NewExecution:
     restart_of: int | None = None
     reuses: bool = False
     trial: int | None = None
+    declared: Declared = NOTHING
     trigger_source: str = "user"
     triggered_by: str | None = None
 
@@ -77,17 +84,25 @@ def create_execution(
     Raises:
         JobInstanceAlreadyComplete, JobExecutionAlreadyRunning, JobRestartError: what the
             instance's last execution forbids (S6, section 7).
+        JobStartError: it names a pool that has no size (S197).
+        JobExecutionBlocked: it would run at once, and a pool is full or a resource is held; to
+            be registered it may wait.
     """
+    if new.declared and new.owner_id is not None:
+        take_claim_turn(transaction)
     if new.restart_of is None:
         instance, previous = _instance_to_start(transaction, new, liveness, at=at)
     else:
         instance, previous = _instance_to_restart(transaction, new, liveness)
     if new.run_lock_key is not None:
         _refuse_held_lock(transaction, new, liveness)
+    if new.declared:
+        _refuse_blocked(transaction, new, liveness)
     context = "{}" if previous is None else get_context(transaction, previous.execution_id)
     check_transition("job", None, None, BatchStatus.STARTING)
     execution = insert_execution(transaction, _new_record(new, instance, at=at))
     insert_context(transaction, execution.execution_id, context)
+    insert_declared(transaction, execution.execution_id, new.declared)
     record_change(transaction, execution, None, RUNNER)
     return CreatedExecution(execution, previous, context)
 
@@ -194,6 +209,28 @@ def _refuse_held_lock(transaction: Transaction, new: NewExecution, liveness: Liv
     holder = holder_of_run_lock(transaction, new.run_lock_key)
     if holder is not None:
         raise _already_running(new.job_name, holder, liveness)
+
+
+def _refuse_blocked(transaction: Transaction, new: NewExecution, liveness: Liveness) -> None:
+    occupancy = read_occupancy(transaction)
+    for pool in new.declared.pools:
+        if pool not in occupancy.sizes:
+            raise JobStartError(
+                f"cannot start job {new.job_name!r}: its pool {pool!r} has no size",
+                hint=f"`stepwell pool set {pool} 1` gives it one; `stepwell pool list` lists all",
+                fields={"job": new.job_name, "pool": pool},
+            )
+    found = occupancy.blockers(new.declared) if new.owner_id is not None else ()
+    if found:
+        holder_id = found[0].holder_execution_id
+        holder = None if holder_id is None else find_execution(transaction, holder_id)
+        owner_id = None if holder is None else holder.owner_id
+        raise JobExecutionBlocked(
+            new.job_name,
+            "; ".join(blocker.detail for blocker in found),
+            holder_id,
+            is_dead=owner_id is not None and liveness.is_dead(owner_id),
+        )
 
 
 def _already_running(

@@ -22,6 +22,8 @@
   FAILURE or, recovered, none; others have none.
 - **R15** Each job and step execution has exactly one context.
 - **R16** A step has no more skipped items than its counters say (S117).
+- **R17** No two executions at work have resources that overlap (S197). A pool may have more of them
+  than its size, when that was lowered.
 
 A transaction keeps them all (law 2), so they hold after any crash too. Nothing here writes.
 """
@@ -37,12 +39,13 @@ from stepwell.database.transaction import Reader
 from stepwell.errors import IllegalTransition
 from stepwell.execution.status import BatchStatus, check_transition
 from stepwell.finding import Finding, Severity
+from stepwell.repository.blockers import read_occupancy
 from stepwell.repository.invariant_queries import CURRENT_STEPS, HINT, INVARIANTS
 
 
 def examine(reader: Reader) -> list[Finding]:
     """Every broken invariant, in the order of the rules; none on a sound database."""
-    found = [*_illegal_changes(reader), *_current_steps(reader)]
+    found = [*_illegal_changes(reader), *_current_steps(reader), *_shared_resources(reader)]
     for invariant in INVARIANTS:
         found += invariant.findings(reader)
     return sorted(found, key=lambda finding: int(finding.rule[1:]))
@@ -93,6 +96,21 @@ def _current_steps(reader: Reader) -> list[Finding]:
         )
         for (execution_id, status, current_step), running in named.items()
         if running != set((current_step or "").split(",")) - {""}
+    ]
+
+
+def _shared_resources(reader: Reader) -> list[Finding]:
+    """R17: what one execution at work has for itself, no other one has."""
+    return [
+        Finding(
+            code="shared_resource",
+            severity=Severity.ERROR,
+            where=f"job execution {first}",
+            what=f"it has {ours!r} while execution {second} has {theirs!r}",
+            hint=HINT,
+            rule="R17",
+        )
+        for first, second, ours, theirs in read_occupancy(reader).overlaps()
     ]
 
 

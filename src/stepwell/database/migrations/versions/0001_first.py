@@ -50,6 +50,7 @@ SQLITE = (
     """CREATE TABLE batch_pool (
   pool_name TEXT NOT NULL,
   size INTEGER NOT NULL,
+  configured_size INTEGER,
   PRIMARY KEY (pool_name)
 )""",
     """CREATE TABLE batch_schedule (
@@ -368,6 +369,7 @@ POSTGRESQL = (
     """CREATE TABLE batch_pool (
   pool_name TEXT NOT NULL,
   size INTEGER NOT NULL,
+  configured_size INTEGER,
   PRIMARY KEY (pool_name)
 )""",
     """CREATE TABLE batch_schedule (

@@ -1,0 +1,92 @@
+"""``pool``: named limits, who is in them and who waits; a size changed while others run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from stepwell.cli.session import Session
+    from stepwell.repository.pools import Pool
+
+commands = typer.Typer(no_args_is_help=True)
+
+WantsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@commands.callback()
+def pool() -> None:
+    """Limit how many executions of the jobs that name a pool run at a time."""
+
+
+@commands.command("list")
+def list_pools(context: typer.Context, wants_json: WantsJson = False) -> None:
+    """List the pools: size, the executions at work in each, how many wait."""
+    from stepwell.cli.output import Output, Page
+
+    session: Session = context.obj
+    output = Output(wants_json=wants_json)
+    with session.open_node() as node:
+        pools = node.pools.list()
+    if wants_json:
+        output.json({"pools": [_document(each) for each in pools]})
+        return
+    page = Page()
+    if not pools:
+        page.line("no pools")
+        page.hint("`stepwell pool set NAME N` makes one, or a section [pools] of the settings")
+    else:
+        page.table(
+            ["pool", ">size", ">at work", ">waiting", "executions", ""],
+            [_row(each) for each in pools],
+        )
+    output.page(page)
+
+
+@commands.command("set")
+def set_pool(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The pool.")],
+    size: Annotated[int, typer.Argument(metavar="N", help="How many at a time; 0: nobody new.")],
+    wants_json: WantsJson = False,
+) -> None:
+    """Make a pool, or change its size; at once, for every process, and until it is changed again.
+
+    A smaller size interrupts nobody: no new execution begins until enough have ended.
+    """
+    from stepwell.cli.output import Output
+
+    session: Session = context.obj
+    output = Output(wants_json=wants_json)
+    with session.open_node() as node:
+        node.pools.set(name, size)
+        [now] = [each for each in node.pools.list() if each.name == name]
+    if wants_json:
+        output.json(_document(now))
+        return
+    above = len(now.holders) - now.size
+    more = f"; {above} more than that are still at work" if above > 0 else ""
+    output.line(f"pool {name!r} has size {now.size}{more}")
+
+
+def _document(pool: Pool) -> dict[str, Any]:
+    return {
+        "pool": pool.name,
+        "size": pool.size,
+        "configured_size": pool.configured_size,
+        "execution_ids": list(pool.holders),
+        "waiting": pool.waiting,
+    }
+
+
+def _row(pool: Pool) -> list[str]:
+    differs = pool.configured_size is not None and pool.configured_size != pool.size
+    return [
+        pool.name,
+        str(pool.size),
+        str(len(pool.holders)),
+        str(pool.waiting),
+        ", ".join(str(holder) for holder in pool.holders),
+        f"(the settings say {pool.configured_size})" if differs else "",
+    ]
