@@ -21,7 +21,7 @@ from stepwell import (
 )
 from stepwell.job.artifact import Scope
 
-EXECUTORS = ("inline", "threads", "processes")
+EXECUTORS = ("inline", "threads", "processes", "dask")
 CREATE = "CREATE TABLE out (n INTEGER PRIMARY KEY, part INTEGER)"
 INSERT = "INSERT INTO out (n, part) VALUES (:n, :part)"
 WITHIN_S = 30.0
@@ -143,6 +143,11 @@ def nothing(n: int) -> None:
     """One of very many."""
 
 
+def takes_a_moment(n: int) -> None:
+    """Long enough to be looked at."""
+    threading.Event().wait(0.001)
+
+
 def sleeps(place: str) -> None:
     """Writes down who it is and stays."""
     Path(place).write_text(str(os.getpid()))
@@ -186,6 +191,9 @@ class Hundreds:
         if self.at == 7:
             return None
         self.at += 1
+        place = (self.step.partition, self.at)
+        if place == (1, 5) and not Path(self.step.parameters["mended"]).exists():
+            raise ValueError("item 5")
         return int(self.step.input) * 100 + self.at
 
     def checkpoint(self) -> int:
@@ -196,16 +204,15 @@ class Hundreds:
 
 
 class Checked:
-    """A processor with a state of its own: the second and fifth item of partition 1 are odd."""
+    """A processor with a state of its own; it refuses the second item of partition 1."""
 
     seen = 0
 
     def process(self, n: int) -> int:
         self.seen += 1
+        assert self.seen <= n % 100  # It has seen no other partition's items.
         if n == 102:
             raise Refused(n, "skipped")
-        if n == 105 and not Path(os.environ["STEPWELL_TEST_MENDED"]).exists():
-            raise ValueError(f"item {n}, the {self.seen}. of mine")
         return n
 
 
@@ -242,6 +249,51 @@ def chunk_job(executor: Any) -> Job:
             )
         ],
     )
+
+
+LONG = 4_000
+
+
+class Long:
+    """Reads many numbers, slowly until it is told to be fast."""
+
+    def open(self, checkpoint: int | None, step: StepContext) -> None:
+        self.at = checkpoint or 0
+        self.began = Path(step.parameters["began"])
+        self.slow = not self.began.with_suffix(".fast").exists()
+
+    def read(self) -> int | None:
+        if self.at == 3:
+            self.began.touch()
+        if self.slow:
+            threading.Event().wait(0.01)
+        if self.at == LONG:
+            return None
+        self.at += 1
+        return self.at
+
+    def checkpoint(self) -> int:
+        return self.at
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+LONG_JOBS = {
+    executor: Job(
+        "long",
+        steps=[
+            PartitionedStep(
+                "long",
+                [0],
+                ChunkStep("c", Long(), None, write, chunk_size=LONG),
+                executor=executor,  # type: ignore[arg-type]
+            )
+        ],
+    )
+    for executor in EXECUTORS
+}
+LONG_IN_PROCESSES, LONG_ON_DASK = LONG_JOBS["processes"], LONG_JOBS["dask"]
 
 
 class Stopped:
@@ -283,6 +335,7 @@ class Heard:
 HEARD = Heard()
 CHUNK_JOBS = {executor: chunk_job(executor) for executor in EXECUTORS}
 CHUNKS_IN_PROCESSES = CHUNK_JOBS["processes"]
+CHUNKS_ON_DASK = CHUNK_JOBS["dask"]
 COLLECTED = PartitionedStep(
     "collected",
     range(12),
@@ -312,3 +365,4 @@ STOPPABLE = {
     for executor in EXECUTORS
 }
 STOPPABLE_IN_PROCESSES = STOPPABLE["processes"]
+STOPPABLE_ON_DASK = STOPPABLE["dask"]

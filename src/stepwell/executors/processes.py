@@ -131,8 +131,7 @@ class ProcessExecutor(Executor):
                 worker.sent.append(task)
                 return worker, None, answer
         worker = self._workers[place] = _Worker()
-        with _without_the_program():
-            started = worker.pool.submit(_ready)
+        started = worker.start()
         try:
             answer = task.send(worker.pool)
         except BrokenProcessPool:
@@ -172,11 +171,16 @@ class ProcessExecutor(Executor):
         self._send()
 
     def _has_died(self, worker: _Worker) -> None:
-        """The first task that was sent is the one that it had begun; the others go elsewhere."""
+        """The first task without an answer is the one that it had begun; the others go elsewhere.
+
+        One that did not even start had begun none; ``_has_started`` takes its tasks back.
+        """
         with self._lock:
-            if not worker.sent:
+            lost = [task for task in worker.sent if not task.was_answered()]
+            if not lost or worker.failed_to_start():
                 return  # It is known: each of its tasks is told of it.
-            begun = worker.sent.popleft()
+            begun = lost[0]
+            worker.sent.remove(begun)
             self._take_back(worker)
         begun.fail(WorkerDied("its worker process ended without an answer, as if it was killed"))
         self._send()
@@ -184,8 +188,10 @@ class ProcessExecutor(Executor):
     def _take_back(self, worker: _Worker) -> None:
         """A worker is gone: what it had not begun is the next to be sent."""
         self._workers = [None if one is worker else one for one in self._workers]
-        self._waiting.extendleft(reversed(worker.sent))
-        worker.sent.clear()
+        lost = [task for task in worker.sent if not task.was_answered()]
+        self._waiting.extendleft(reversed(lost))
+        for task in lost:
+            worker.sent.remove(task)
 
 
 class _Worker:
@@ -194,7 +200,19 @@ class _Worker:
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(1, context, initializer=_begin)
+        self.started: Future[None] | None = None
         self.sent: deque[_Task] = deque()
+
+    def start(self) -> Future[None]:
+        """Start the process; the answer says whether it could."""
+        with _without_the_program():
+            self.started = self.pool.submit(_ready)
+        return self.started
+
+    def failed_to_start(self) -> bool:
+        """Whether it is known that it never came to work."""
+        started = self.started
+        return started is not None and started.done() and started.exception() is not None
 
 
 class _Task:
@@ -206,6 +224,7 @@ class _Task:
         self.future: Future[Any] = Future()
         self._call = (function, arguments, options)
         self._has_begun = False
+        self._answer: Future[Any] | None = None
 
     def begins(self) -> bool:
         """Whether it is to run; False when it was cancelled meanwhile."""
@@ -215,7 +234,15 @@ class _Task:
     def send(self, pool: ProcessPoolExecutor) -> Future[Any]:
         """Have it run there."""
         function, arguments, options = self._call
-        return pool.submit(function, *arguments, **options)
+        self._answer = pool.submit(function, *arguments, **options)
+        return self._answer
+
+    def was_answered(self) -> bool:
+        """Whether its worker has lived to answer it."""
+        answer = self._answer
+        if answer is None or not answer.done():
+            return False
+        return not isinstance(answer.exception(), BrokenProcessPool)
 
     def fail(self, error: BaseException) -> None:
         """It will have no answer."""

@@ -131,6 +131,8 @@ def off_thread_faults(job: Job, step: PartitionedStep) -> Iterator[str]:
     """Why the partitions of a step could not be run in other processes, as sentences (S183)."""
     if not is_off_thread(step):
         return
+    if step.executor == "dask" and find_spec("distributed") is None:
+        yield "executor 'dask' needs a package: pip install 'stepwell[dask]'"
     try:
         find_work(job, step)
     except NotImportable as error:

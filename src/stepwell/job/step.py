@@ -133,8 +133,11 @@ class PartitionedStep:
             status or None; an exception is a FAILURE of this partition alone (S143, S160). Or a
             ChunkStep, whose reader, processor and writer are opened once a partition.
         workers: How many run at a time; 0 means as many as there are partitions (S142).
-        executor: ``"threads"``, ``"inline"`` (on the step's own thread, in order), or a
-            ``concurrent.futures.Executor`` of threads.
+        executor: ``"threads"``; ``"inline"``, on the step's own thread and in order;
+            ``"processes"``, for work that keeps a processor busy; ``"dask"``, the cluster of the
+            program's Dask client; or any ``concurrent.futures.Executor``. In other processes
+            ``run`` is found by its import path: a function at the top of a module, or, for a
+            ChunkStep, a Job or step in a variable of one (S193).
         tolerated_failures: A count, or a fraction from 0.0 to 1.0 of all partitions (S163).
         collector: Runs beside each partition and tells the analyzer (S150).
         analyzer: Hears payloads and ends on the main thread, one at a time (S151).

@@ -202,7 +202,7 @@ def record_results(
             "fence_": step.fence,
             "status": _STATUS[end.outcome],
             "start_time": end.start_time,
-            "end_time": end.end_time,
+            "end_time": max(end.start_time, end.end_time),  # A clock may run backwards (S13).
             "result": end.outcome,
             "exit_code": end.exit_status,
             "message": end.message and cut(end.message, MESSAGE_CHARACTERS_MAX),
@@ -278,8 +278,9 @@ def save_partition(
 
 def stop_rest(transaction: Transaction, step: StepExecution, *, at: datetime) -> None:
     """End the attempts that never ran with the end of their step (S155)."""
+    end_time = max(at, step.last_updated)  # Not before the hand-out, which it came with (S13).
     transaction.execute(
-        STOP_REST, {"id_": step.step_execution_id, "fence_": step.fence, "end_time": at}
+        STOP_REST, {"id_": step.step_execution_id, "fence_": step.fence, "end_time": end_time}
     )
 
 

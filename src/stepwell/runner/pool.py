@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import partial
 from queue import SimpleQueue
 from threading import Event
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from stepwell.execution.records import Partition
 from stepwell.execution.result import Failure
@@ -82,17 +82,29 @@ class ThreadPool(InlinePool):
         reached: Mapping[int, Reached],
         events: SimpleQueue[Told],
         executor: Executor,
-        size: int,
+        ahead: int,
     ) -> None:
         super().__init__(work, reached, events)
         self._executor = executor
-        self.ahead = 2 * size  # A worker that is done finds its next range waiting.
+        self.ahead = ahead
 
     def submit(self, partitions: list[Partition]) -> None:
         """Run them on a thread, in a copy of this one's context variables (S75)."""
         self._executor.submit(
             copy_context().run, self._work.run_range, partitions, self._reached, self._tell
         )
+
+
+class _Remote(NamedTuple):
+    """An executor of other processes, and how many ranges it may have at a time.
+
+    ``cancels``: what it cancels has not begun. A cluster gives up what runs there too; it reads the
+    stop from the database.
+    """
+
+    executor: Executor
+    ahead: int
+    cancels: bool
 
 
 class RemotePool:
@@ -104,14 +116,14 @@ class RemotePool:
         self,
         brief: Brief,
         events: SimpleQueue[Told],
-        executor: Executor,
-        size: int,
+        remote: _Remote,
         running: RunningExecution,
     ) -> None:
-        self.ahead = 2 * size
+        self.ahead = remote.ahead
         self._brief = brief
         self._events = events
-        self._executor = executor
+        self._executor = remote.executor
+        self._cancels = remote.cancels
         self._running = running
         self._out: set[Future[list[Told]]] = set()
 
@@ -123,9 +135,10 @@ class RemotePool:
         future.add_done_callback(partial(self._answered, partitions, sent_at))
 
     def cancel(self) -> None:
-        """What has not begun does not begin any more."""
-        for future in list(self._out):
-            future.cancel()
+        """What has not begun does not begin any more, as far as the executor can tell."""
+        if self._cancels:
+            for future in list(self._out):
+                future.cancel()
 
     def _answered(
         self, partitions: list[Partition], sent_at: datetime, future: Future[list[Told]]
@@ -169,8 +182,8 @@ def open_pool(
     wanted = max(1, min(workers or partition_count, partition_count))
     if is_off_thread(definition):
         brief = make_brief(running, definition, context)
-        with _remote_executor(executor, workers, wanted) as (remote, size):
-            pool = RemotePool(brief, events, remote, size, running)
+        with _remote_executor(executor, workers, wanted) as remote:
+            pool = RemotePool(brief, events, remote, running)
             with _halting(halt, pool):
                 yield pool
         return
@@ -179,13 +192,13 @@ def open_pool(
     if executor == "inline":
         yield InlinePool(work, reached, events)
     elif isinstance(executor, Executor):
-        pool_of_the_user = ThreadPool(work, reached, events, executor, _size(executor, wanted))
+        pool_of_the_user = ThreadPool(work, reached, events, executor, _ahead(executor, wanted))
         with _halting(halt, pool_of_the_user):
             yield pool_of_the_user
     else:
         size = min(wanted, THREADS_MAX)
         with ThreadPoolExecutor(size, f"stepwell-{definition.name}") as threads:
-            own = ThreadPool(work, reached, events, threads, size)
+            own = ThreadPool(work, reached, events, threads, 2 * size)
             with _halting(halt, own):
                 yield own
 
@@ -202,18 +215,34 @@ def _halting(halt: Event, pool: Pool) -> Iterator[None]:
 
 
 @contextmanager
-def _remote_executor(executor: Any, workers: int, wanted: int) -> Iterator[tuple[Executor, int]]:
-    if isinstance(executor, Executor):
-        yield executor, _size(executor, wanted)
-        return
-    from stepwell.executors.processes import ProcessExecutor, processes_of_this_machine
+def _remote_executor(executor: Any, workers: int, wanted: int) -> Iterator[_Remote]:
+    # Imported when they are needed: a job on threads pays for neither.
+    if executor == "dask":
+        from stepwell.executors.dask import dask_executor
 
-    size = wanted if workers else min(wanted, processes_of_this_machine())
-    with ProcessExecutor(size) as own:
-        yield own, size
+        with dask_executor() as (cluster, threads):
+            # A cluster may grow meanwhile: it never has more than may run.
+            yield _Remote(cluster, min(wanted, 2 * threads), cancels=False)
+    elif executor == "processes":
+        from stepwell.executors.processes import ProcessExecutor, processes_of_this_machine
+
+        size = wanted if workers else min(wanted, processes_of_this_machine())
+        with ProcessExecutor(size) as own:
+            yield _Remote(own, 2 * size, cancels=True)
+    else:
+        from concurrent.futures import ProcessPoolExecutor
+
+        tells = isinstance(executor, ProcessPoolExecutor)
+        yield _Remote(executor, _ahead(executor, wanted), cancels=tells)
 
 
-def _size(executor: Executor, wanted: int) -> int:
-    """How many run at a time in an executor of the user's, which need not say how many it has."""
+def _ahead(executor: Executor, wanted: int) -> int:
+    """How many ranges an executor of the user's may have, so that no more than ``wanted`` run.
+
+    Two for each of its workers, so that one that is done finds its next range waiting; but with
+    more workers than are wanted, or nobody knows how many, what waited would run (S142).
+    """
     size = getattr(executor, "_max_workers", None)
-    return min(wanted, size if isinstance(size, int) else THREADS_MAX)
+    if isinstance(size, int) and size <= wanted:
+        return 2 * size
+    return min(wanted, THREADS_MAX)
