@@ -24,7 +24,7 @@ from stepwell.jsl.yaml_text import write_yaml
 logger = logging.getLogger("stepwell.jsl")
 
 READERS = {".xml": read_xml, ".yaml": read_yaml, ".yml": read_yaml}
-FILE_BYTES_MAX = 4 * 1024 * 1024  # A plan of that size belongs into a mapper.
+FILE_BYTES_MAX = 1024 * 1024  # A plan of that size belongs into a mapper.
 
 
 class JobFile:
@@ -122,19 +122,30 @@ class JobFile:
         if read is None:
             faults.error(0, f"a job file ends in {', '.join(READERS)}, got {self.path.name!r}")
             return None, faults
+        content = self._content(faults)
+        return None if content is None else read(content, faults), faults
+
+    def _content(self, faults: Faults) -> bytes | None:
+        """What stands in the file; None, with a fault, when that is not to be had."""
         try:
-            content = self.path.read_bytes()
+            if not self.path.is_file() and self.path.exists():
+                kind = "a folder" if self.path.is_dir() else "no file"
+                faults.error(0, f"the file cannot be read: it is {kind}")
+                return None
+            with self.path.open("rb") as file:
+                content = file.read(FILE_BYTES_MAX + 1)
         except OSError as error:
-            faults.error(0, f"the file cannot be read: {error.strerror or error}")
-            return None, faults
+            fact = error.strerror or str(error)
+            faults.error(0, f"the file cannot be read: {fact[:1].lower()}{fact[1:]}")
+            return None
         if len(content) > FILE_BYTES_MAX:
             faults.error(
                 0,
-                f"the file has {len(content)} bytes, at most {FILE_BYTES_MAX} are read",
+                f"the file is too large: at most {FILE_BYTES_MAX // 1024} KiB are read",
                 "give a long plan with a mapper",
             )
-            return None, faults
-        return read(content, faults), faults
+            return None
+        return content
 
     def _model(self, document: JobElement | None, faults: Faults) -> type[Parameters] | None:
         return None if document is None else job_parameters(document, self._artifacts, faults)

@@ -10,6 +10,7 @@ from stepwell.jsl.xml_tree import Node
 _FLOW_OF_WORK = ("decision", "flow", "split", "step")
 _TRANSITIONS = ("end", "fail", "next", "stop")
 
+SHOWN_CHARACTERS_MAX = 40  # Of text that stands where none may.
 MAY_BE_EMPTY = ("value", "on")
 
 
@@ -107,9 +108,9 @@ def check_order(root: Node, faults: Faults) -> None:
 def _check(node: Node, parent: Node | None, faults: Faults) -> None:
     shape = SHAPES[node.tag]
     _check_attributes(node, parent, shape, faults)
-    if node.text.strip():
-        text = " ".join(node.text.split())[:40]
-        faults.error(node.line, f"<{node.tag}> must hold no text, got {text!r}")
+    if node.text:
+        text = node.text[:SHOWN_CHARACTERS_MAX]
+        faults.error(node.text_line, f"<{node.tag}> must hold no text, got {text!r}")
     slot_of = {tag: number for number, slot in enumerate(shape.slots) for tag in slot}
     reached = 0
     taken: dict[int, Node] = {}

@@ -28,6 +28,8 @@ class Node:
     Attributes:
         namespace: Its URI, or "".
         attributes: Those without a namespace; the others (``xsi:schemaLocation``) mean nothing.
+        text: The first words between its tags; an element of a job file holds none.
+        text_line: Where they stand.
     """
 
     tag: str
@@ -36,6 +38,7 @@ class Node:
     attributes: dict[str, str]
     children: list[Node] = field(default_factory=list)
     text: str = ""
+    text_line: int = 0
 
 
 class _TooDeep(Exception):
@@ -72,8 +75,10 @@ class _TreeHandler(ContentHandler):
         self._open.pop()
 
     def characters(self, content: str) -> None:
-        if self._open:
-            self._open[-1].text += content
+        # No more than the first: whoever sends megabytes of text shall not have them copied.
+        if self._open and not self._open[-1].text and (words := content.split()):
+            self._open[-1].text = " ".join(words)
+            self._open[-1].text_line = self.line
 
 
 def read_tree(document: bytes, faults: Faults) -> Node | None:
