@@ -85,6 +85,7 @@ def collect(step: StepContext) -> dict[str, Any]:
 
 async def days(day: date, step: StepContext) -> PartitionResult:
     """Typed inputs and parameters; a coroutine function."""
+    assert StepContext.current() is step  # S75: off the owner's process too.
     assert isinstance(step.parameters, Period)
     assert step.job.properties == {"region": "north"}
     assert step.properties == {"unit": "days"}

@@ -5,14 +5,28 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stepwell import BatchStatus, ChunkStep, Flow, Job, Node, PartitionedStep, Split, StepContext
-from stepwell.errors import JobStartError
+from stepwell import (
+    BatchStatus,
+    ChunkStep,
+    Decision,
+    Flow,
+    Job,
+    JobContext,
+    Node,
+    PartitionedStep,
+    Split,
+    StepContext,
+    TaskletStep,
+    on,
+)
+from stepwell.errors import JobStartError, StepUsageError
 from stepwell.execution.json import from_json
 from stepwell.execution.records import JobExecution, StepExecution
 from stepwell.job.artifact import Scope
@@ -565,3 +579,102 @@ def test_one_object_hears_job_and_step_when_it_is_named_twice(node: Node, walk: 
     run(node, walk.step("a", listeners=[both]), listeners=[both])
 
     assert ["before_job both", "before_step both", "a", "after_step both", "after_job both"] == walk
+
+
+# --- S75: the context of the code that runs now -------------------------------------------------
+
+
+def test_code_that_nobody_hands_a_context_finds_the_one_that_it_runs_in(node: Node) -> None:
+    """S75: in listeners, steps, decisions, the flows of a split, partitions, coroutines."""
+    seen: set[Any] = set()
+
+    def look(*_: Any) -> None:
+        """A library's code, far below."""
+        step = StepContext.current()
+        assert JobContext.current() is step.job
+        seen.add((step.step_name, step.partition))
+
+    async def look_later(*_: Any) -> None:
+        await asyncio.sleep(0)
+        look()
+
+    class Listener:
+        def before_job(self, job: Any) -> None:
+            assert JobContext.current() is job
+
+        after_job = before_job
+
+        def before_step(self, step: Any) -> None:
+            look()
+
+    def decide(_: Any) -> str:
+        seen.add(JobContext.current().job_name)
+        with pytest.raises(StepUsageError, match="no step runs here"):
+            StepContext.current()
+        return "GO"
+
+    def write(items: list[int], step: Any) -> None:
+        assert StepContext.current() is step
+
+    def flow(name: str) -> Flow:
+        return Flow(f"flow of {name}", [TaskletStep(name, look)])
+
+    execution = run_job(
+        node,
+        job_of(
+            TaskletStep("listened", lambda: None, listeners=[Listener()]),
+            TaskletStep("awaited", look_later),
+            ChunkStep("load", [1, 2], None, write, 1),
+            Decision("decide", decide, transitions=[on("GO").to("both")]),
+            Split("both", [flow("left"), flow("right")]),
+            PartitionedStep("threads", range(3), look_later, workers=2),
+            PartitionedStep("inline", range(1), look, executor="inline"),
+            listeners=[Listener()],
+        ),
+    )
+
+    assert COMPLETED is execution.batch_status, execution.failure
+    alone = {(name, None) for name in ("listened", "awaited", "left", "right")}
+    partitions = {("threads", 0), ("threads", 1), ("threads", 2), ("inline", 0)}
+    assert {"billing"} | alone | partitions == seen
+
+
+def test_the_job_of_a_flow_in_a_split_is_its_own(node: Node) -> None:
+    """S75, S55."""
+    jobs: list[JobContext] = []
+
+    def look() -> None:
+        jobs.append(JobContext.current())
+
+    flows = [Flow(f"flow {name}", [TaskletStep(name, look)]) for name in "ab"]
+    run_job(node, job_of(TaskletStep("first", look), Split("both", flows)))
+
+    assert 3 == len({id(job) for job in jobs})
+
+
+@pytest.mark.parametrize("context", [JobContext, StepContext])
+def test_where_nothing_runs_there_is_no_current_context(node: Node, context: Any) -> None:
+    """S75: nor is one left behind."""
+    run_job(node, job_of(TaskletStep("a", lambda: None)))
+
+    with pytest.raises(StepUsageError, match=r"cannot give the current (job|step): no"):
+        context.current()
+
+
+def test_a_coroutine_sees_context_variables_as_they_are_now(node: Node) -> None:
+    """S75, S80: the loop of a step was begun before they were set."""
+    tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
+    seen: list[str] = []
+
+    async def note(item: str) -> str:
+        seen.append(tenant.get())
+        tenant.set(item)
+        return item
+
+    class Setting:
+        def after_process(self, item: str, result: str) -> None:
+            tenant.set(item)
+
+    run_job(node, job_of(ChunkStep("load", ["a", "b"], note, list, listeners=[Setting()])))
+
+    assert ["nobody", "a"] == seen

@@ -6,16 +6,14 @@ import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any, cast
 
 from stepwell.database.guarded import GuardedConnection
 from stepwell.errors import LostOwnership, StepUsageError
-from stepwell.execution.json import to_json
 from stepwell.execution.records import Metrics, StepExecution
 from stepwell.execution.result import ERRORS_MAX, Failure, PartitionError, storable
 from stepwell.execution.status import BatchStatus
-from stepwell.runner.books import PartitionBooks
+from stepwell.runner.current import CURRENT
 from stepwell.runner.loop import OwnLoop
 from stepwell.runner.running import RunningExecution
 
@@ -49,6 +47,18 @@ class JobContext:
         self._is_branch = False
         self._ends_as: BatchStatus | None = None
         self._running = running
+
+    @staticmethod
+    def current() -> JobContext:
+        """The job that this code runs in; for code that nobody hands a context (S75).
+
+        Raises:
+            StepUsageError: no job runs here.
+        """
+        context = CURRENT.get()
+        if context is None:
+            raise _nothing_runs("job")
+        return cast("JobContext", getattr(context, "job", context))
 
     def for_branch(self) -> JobContext:
         """A context for a partition or a flow of a split: same job, own data (S55, S71)."""
@@ -159,6 +169,21 @@ class StepContext:
         self._progress_saved_at = float("-inf")
         self.chunk_label = ""
         self._logger: logging.LoggerAdapter[logging.Logger] | None = None
+
+    @staticmethod
+    def current() -> StepContext:
+        """The step, or the partition, that this code runs in (S75).
+
+        For code that nobody hands a context, such as a library's. On a thread that the code has
+        started itself there is one only within ``contextvars.copy_context().run``.
+
+        Raises:
+            StepUsageError: no step runs here.
+        """
+        context = CURRENT.get()
+        if not isinstance(context, StepContext):
+            raise _nothing_runs("step")
+        return context
 
     # --- what it is --------------------------------------------------------------------------
 
@@ -322,6 +347,13 @@ class StepContext:
             self._connection = None
 
 
+def _nothing_runs(what: str) -> StepUsageError:
+    return StepUsageError(
+        f"cannot give the current {what}: no {what} runs here",
+        hint="a thread of your own needs `contextvars.copy_context().run`; or hand `step` on",
+    )
+
+
 def _as_exit_status(value: object) -> str | None:
     """Refused where it is set: later it would fail the engine, not the line that is wrong."""
     if value is None:
@@ -329,57 +361,3 @@ def _as_exit_status(value: object) -> str | None:
     if isinstance(value, str):
         return storable(value)
     raise TypeError(f"an exit status is a string or None, got {value!r}")
-
-
-class PartitionContext(StepContext):
-    """The context of one partition: its own data, and transactions on a connection of its own."""
-
-    def __init__(
-        self,
-        running: RunningExecution,
-        step: StepExecution,
-        job: JobContext,
-        context: dict[str, Any],
-        properties: Mapping[str, str],
-        books: PartitionBooks,
-    ) -> None:
-        self.partition = books.number
-        self._books = books
-        # For the engine: the partition's own collector, when it has one.
-        self.collector: Any = None
-        self.started_at: datetime = running.clock.now()
-        super().__init__(running, step, job, context, properties)
-
-    @contextmanager
-    def transaction(self) -> Iterator[GuardedConnection]:
-        """One write transaction, fenced by the partition's row (S185, S194).
-
-        Raises:
-            StepUsageError: a transaction of this partition is open already.
-            LostOwnership: another process has recovered the execution.
-        """
-        if self._connection is not None:
-            raise StepUsageError(
-                "cannot open a transaction: this partition is inside one already",
-                hint="leave the first `with step.transaction()` before the next",
-            )
-        with self._books.transaction() as work:
-            with self.lend(work.transaction.connection):
-                yield work.transaction.connection
-            work.save(self.context)
-
-    @property
-    def metrics(self) -> Metrics:
-        """The partition's own metrics, as committed last (S74)."""
-        if self.runner is not None:
-            return cast("Metrics", self.runner.metrics)
-        return self._books.position.metrics
-
-    def progress(self, done: int, total: int | None = None, label: str | None = None) -> None:
-        """A partition's progress is its result: the step counts those."""
-
-    def context_json(self) -> str | None:
-        """The context as JSON, None when it is empty."""
-        if not self.context:
-            return None
-        return to_json(self.context, what=f"the context of partition {self.partition}")

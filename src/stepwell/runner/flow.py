@@ -23,6 +23,7 @@ from stepwell.job.function import with_arguments
 from stepwell.job.step import ChunkStep, PartitionedStep, Step, TaskletStep
 from stepwell.repository.steps import get_context
 from stepwell.runner.context import JobContext
+from stepwell.runner.current import running_in
 from stepwell.runner.running import RunningExecution, StopApplied
 from stepwell.runner.step import StepFailed, StepRunner, as_dict
 
@@ -235,7 +236,8 @@ class Sequencer:
 
     def _branch(self, flow: Flow, job: JobContext) -> Ending:
         """A flow of a split with its own transitions; ``next`` has no sibling to go to here."""
-        ending = self._run_flow(flow, job)
+        with running_in(job):
+            ending = self._run_flow(flow, job)
         if ending.terminates is not None:
             return ending
         followed = self._follow(flow, ending, [flow], implied=False)

@@ -21,6 +21,7 @@ from stepwell.job.job import Job
 from stepwell.job.listener import JOB_CALLBACKS
 from stepwell.repository.steps import steps_of_instance
 from stepwell.runner.context import JobContext
+from stepwell.runner.current import running_in
 from stepwell.runner.flow import Ending, Sequencer
 from stepwell.runner.listeners import ListenerFailed, Listeners, unwrapped
 from stepwell.runner.running import RunningExecution
@@ -69,7 +70,8 @@ class JobRunner:
         sequencer = Sequencer(running, latest, Counter(step.step_name for step in steps))
         # The position is used once: only the execution just before counts (S64).
         first = previous.restart_position if previous is not None else None
-        ending = self._work(job, sequencer, first)
+        with running_in(job):
+            ending = self._work(job, sequencer, first)
         return self._end(job, sequencer, ending)
 
     def _work(self, job: JobContext, sequencer: Sequencer, first: str | None) -> Ending:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 from stepwell.job.function import with_arguments
@@ -45,4 +46,5 @@ class OwnLoop:
         """What ``coroutine`` returns, run to its end on this thread."""
         if self._runner is None:
             self._runner = asyncio.Runner()
-        return self._runner.run(coroutine)
+        # In the context variables as they are now, not as they were when the loop began (S75).
+        return self._runner.run(coroutine, context=copy_context())

@@ -34,9 +34,11 @@ from stepwell.repository.plans import NOWHERE, Reached
 from stepwell.runner.artifacts import make_own
 from stepwell.runner.books import PartitionBooks
 from stepwell.runner.chunk import ChunkRunner
-from stepwell.runner.context import JobContext, PartitionContext
+from stepwell.runner.context import JobContext
+from stepwell.runner.current import CURRENT
 from stepwell.runner.listeners import Listeners, call, unwrapped
 from stepwell.runner.loop import is_coroutine_function
+from stepwell.runner.partition_context import PartitionContext
 from stepwell.runner.running import RunningExecution
 
 CHUNK_CALLBACKS = tuple(
@@ -121,6 +123,7 @@ class PartitionWork:
             self._definition.properties,
             books,
         )
+        entered = CURRENT.set(context)
         try:
             context.input = value = self._decode(partition.input)
             scope = Scope(context.job, context, value if isinstance(value, Mapping) else None)
@@ -134,6 +137,7 @@ class PartitionWork:
             return _failed(context, partition, unwrapped(error), self._running)
         finally:
             context.loop.close()
+            CURRENT.reset(entered)
 
     # --- a function, or the object of a job file ---------------------------------------------
 

@@ -19,6 +19,7 @@ from stepwell.repository.steps import get_context
 from stepwell.runner.books import StepBooks
 from stepwell.runner.chunk import ChunkRunner
 from stepwell.runner.context import JobContext, StepContext
+from stepwell.runner.current import running_in
 from stepwell.runner.listeners import ListenerFailed, Listeners, unwrapped
 from stepwell.runner.partition import PartitionRunner
 from stepwell.runner.running import RunningExecution
@@ -56,7 +57,8 @@ class StepRunner:
         context = StepContext(self._running, record, job, stored, step.properties)
         work = _Work(self._running, step, context, previous)
         try:
-            end, error = work.run()
+            with running_in(context):
+                end, error = work.run()
         except LostOwnership:
             self._running.abandon_step(record.step_execution_id)
             raise
