@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from stepwell.clock import Clock
-from stepwell.errors import JobRestartError, JobStartError
+from stepwell.errors import ConnectionLost, JobRestartError, JobStartError
 from stepwell.execution.parameters import JobParameter, job_key, parse_parameter
 from stepwell.execution.records import JobExecution
 from stepwell.job.check import check_job
@@ -144,7 +144,8 @@ class JobOperator(JobQuestions):
     def wait(self, execution_id: int, timeout_s: float | None = None) -> JobExecution | None:
         """Wait for an execution that this operator runs; None when the time ran out first.
 
-        One that it does not run is returned as it is recorded.
+        One that it does not run is returned as it is recorded, and so, without its exception, is
+        one that it ran long ago: of those that nobody waits for, only the latest ends are kept.
 
         Raises:
             what the run raised, see :meth:`run`.
@@ -254,18 +255,21 @@ class JobOperator(JobQuestions):
         )
 
     def _create(self, job: Job, resolved: ResolvedParameters, **origin: Any) -> CreatedExecution:
-        return self._repository.create_execution(
-            NewExecution(
-                job_name=job.name,
-                parameters=resolved.recorded,
-                owner_id=self._runner.owner_id,
-                unique_key=self.clock.new_id() if job.identity == "each-start" else None,
-                run_lock_key=self._run_lock_key(job, resolved.recorded),
-                declared=self._declared(job, resolved.value),
-                restartable=job.restartable,
-                **origin,
-            )
+        new = NewExecution(
+            job_name=job.name,
+            parameters=resolved.recorded,
+            owner_id=self._runner.owner_id,
+            unique_key=self.clock.new_id() if job.identity == "each-start" else None,
+            run_lock_key=self._run_lock_key(job, resolved.recorded),
+            declared=self._declared(job, resolved.value),
+            restartable=job.restartable,
+            **origin,
         )
+        try:
+            return self._repository.create_execution(new)
+        except ConnectionLost as lost:
+            self._runner.settle_birth(lost)
+            raise
 
     def _run_lock_key(self, job: Job, parameters: tuple[JobParameter, ...]) -> str | None:
         """What excludes other executions while this one has not ended (S184)."""

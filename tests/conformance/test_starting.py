@@ -23,6 +23,7 @@ from stepwell.errors import (
 )
 from stepwell.execution.parameters import JobParameter
 from stepwell.repository.creation import NewExecution
+from stepwell.runner import background
 from stepwell.settings import JobSettings, Settings
 from stepwell.testing import FrozenClock
 from tests.conformance.stories import (
@@ -459,3 +460,26 @@ def test_a_job_on_a_thread_raises_to_whoever_waits_for_it(node: Node) -> None:
     assert too_early is None
     assert execution is not None
     assert BatchStatus.COMPLETED == execution.batch_status
+
+
+def test_ends_that_nobody_waits_for_do_not_pile_up(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: the latest still has its exception, the oldest is what was recorded of it."""
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    monkeypatch.setattr(background, "OUTCOMES_MAX", 3)
+    ids: list[int] = []
+    for number in range(5):
+        ids.append(node.operator.start(tasklet_job("billing", fail), {"number": number}))
+        assert node.operator._runner._background.join(ids[-1], None)
+    kept = node.operator._runner._background._runs
+    oldest, latest = (node.operator.wait(execution_id) for execution_id in (ids[0], ids[-1]))
+
+    assert ids[2:-1] == list(kept)
+    assert oldest is not None
+    assert latest is not None
+    assert (BatchStatus.FAILED, None) == (oldest.batch_status, oldest.exception)
+    assert isinstance(latest.exception, ValueError)

@@ -29,6 +29,7 @@ from stepwell.errors import (
 )
 from stepwell.execution.records import JobExecution
 from stepwell.runner.running import RunningExecution
+from stepwell.runner.stop import UNBORN_S
 from stepwell.testing import FrozenClock
 from tests.conformance.stories import (
     ended,
@@ -46,6 +47,7 @@ from tests.rules.walks import (
     WITHIN_S,
     Heard,
     Walk,
+    define,
     ends,
     job_of,
     restart,
@@ -72,7 +74,7 @@ def records(node: Node) -> list[tuple[Any, ...]]:
 
 def test_the_execution_is_recorded_before_start_returns(any_node: Node, any_other: Node) -> None:
     """S22, S29: STARTING, owned at birth, fence 1. Method: nobody begins it."""
-    with patch("stepwell.runner.runner.Thread"):
+    with patch("stepwell.runner.background.Thread"):
         started = any_node.operator.start(tasklet_job("billing", nothing))
     record = any_other.operator.get_job_execution(started)
     registered = waiting(any_node, "report")
@@ -679,12 +681,10 @@ def until_released(node: Node) -> None:
     )
 
 
-@pytest.mark.parametrize("happens", [True, False])
-def test_while_the_repository_does_not_answer_the_outcome_is_unknown(
-    happens: bool, server: Node, caplog: pytest.LogCaptureFixture
-) -> None:
-    """S37, S190: the object and the log say so; a terminal row stands, a running one is FAILED."""
-    dialect: Any = server.database.dialect
+@contextmanager
+def down_with_the_lost_commit(node: Node) -> Iterator[None]:
+    """From the lost commit on the server does not answer."""
+    dialect: Any = node.database.dialect
     down = Event()
     lost, begin_write, begin_read = dialect._lost, dialect.begin_write, dialect.begin_read
     connect = dialect.connect
@@ -706,6 +706,17 @@ def test_while_the_repository_does_not_answer_the_outcome_is_unknown(
         patch.object(dialect, "begin_write", unless_down(begin_write)),
         patch.object(dialect, "begin_read", unless_down(begin_read)),
         patch.object(dialect, "connect", unless_down(connect)),
+    ):
+        yield
+
+
+@pytest.mark.parametrize("happens", [True, False])
+def test_while_the_repository_does_not_answer_the_outcome_is_unknown(
+    happens: bool, server: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """S37, S190: the object and the log say so; a terminal row stands, a running one is FAILED."""
+    with (
+        down_with_the_lost_commit(server),
         loses_commit(server, COMMITS.stop - 1, happens=happens),
         caplog.at_level(logging.ERROR),
     ):
@@ -716,6 +727,87 @@ def test_while_the_repository_does_not_answer_the_outcome_is_unknown(
     assert "execution 1 is UNKNOWN" in caplog.text
     assert (COMPLETED if happens else FAILED) is settled.batch_status
     assert [1, 2, 3, 4, 5] == made(server)
+
+
+# --- S37: the birth itself: no row is held yet that could tell ------------------------------------
+
+BIRTH = 1  # The owner is registered when the first job runs.
+KINDS: dict[str, dict[str, Any]] = {
+    "parameters": {},
+    "each-start": {"identity": "each-start", "run_lock": None},
+    "locked": {"identity": "each-start", "run_lock": "job"},
+}
+
+
+@pytest.mark.parametrize("happens", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_birth_whose_answer_was_lost_happens_once(
+    kind: str, happens: bool, server: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """S37, S7: the same is asked for again; where it was born that is refused because of it."""
+    run(server, Walk().step("warm"), name="warm")
+    with loses_commit(server, BIRTH, happens=happens), caplog.at_level(logging.WARNING):
+        execution = run(server, SMALL, **KINDS[kind])
+
+    assert ((COMPLETED, "COMPLETED"), [1, 2, 3, 4, 5]) == (ends(execution), made(server))
+    assert ["warm", "billing"] == [row[1] for row in all_executions(server)]
+    assert happens == ("its birth succeeded, the answer was lost" in caplog.text)
+
+
+@pytest.mark.parametrize("happens", [True, False])
+@pytest.mark.parametrize("again", ["start", "restart"])
+def test_so_does_that_of_a_restart(again: str, happens: bool, server: Node) -> None:
+    """S37, S62."""
+    walk = Walk()
+    failed = run(server, walk.step("a", ValueError()))
+    define(server, job_of(walk.step("a")))
+    with loses_commit(server, BIRTH, happens=happens):
+        if again == "start":
+            server.operator.run("billing")
+        else:
+            server.operator.wait(server.operator.restart(failed.execution_id))
+
+    assert ["FAILED", "COMPLETED"] == [row[2] for row in all_executions(server)]
+    assert ["a", "a"] == walk
+
+
+@pytest.mark.parametrize("happens", [True, False])
+def test_a_birth_that_nobody_can_tell_of_is_settled_when_the_repository_answers(
+    happens: bool, server: Node, clock: FrozenClock
+) -> None:
+    """S37, S190: its caller is told its id; what was born is run by nobody, and so FAILED."""
+    walk = Walk()
+    run(server, walk.step("warm"), name="warm")
+    with (
+        down_with_the_lost_commit(server),
+        loses_commit(server, BIRTH, happens=happens),
+        pytest.raises(ConnectionLost) as lost,
+    ):
+        run(server, walk.step("a"))
+    born = lost.value.fields["execution_id"]
+    watcher = server.operator._runner._watcher
+    if happens:
+        until(lambda: clock.advance(1) or not watcher._strays)
+    else:
+        watcher.run_once()
+        assert [born] == list(watcher._strays)  # The server may still be at it.
+        clock.advance(UNBORN_S + 1)
+        until(lambda: not watcher._strays)
+
+    assert lost.value.fields["during_commit"]
+    assert f"`stepwell status {born}` tells" in lost.value.hint
+    rest = [(born, "billing", "FAILED")] if happens else []
+    assert rest == all_executions(server)[1:]
+    assert ["warm"] == walk
+    assert COMPLETED is run(server, walk.step("a")).batch_status
+
+
+def all_executions(node: Node) -> list[Any]:
+    return rows(
+        node,
+        "SELECT execution_id, job_name, status FROM batch_job_execution_tracking"
+        " ORDER BY execution_id",
+    )
 
 
 # --- S38: shutdown ------------------------------------------------------------------------------

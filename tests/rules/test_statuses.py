@@ -124,16 +124,18 @@ def test_a_stopping_job_whose_last_step_completes_is_stopped(node: Node) -> None
 
 
 def test_a_stop_that_nobody_read_in_time_is_late_and_changes_nothing(any_node: Node) -> None:
-    """S12. Method: it is asked for when after_job has been called."""
+    """S12, S36. Method: it is asked for, and its owner looks, when after_job has been called."""
+    told: list[str] = []
 
     class Late:
         def after_job(self, job: Any) -> None:
-            any_node.operator._runner._watcher.close()  # Nobody reads any more.
             any_node.operator.stop(job.execution_id)
+            any_node.operator._runner._watcher.run_once()
+            told.append(str(job.batch_status))
 
     execution = run(any_node, Walk().step("a"), listeners=[Late()])
 
-    assert (COMPLETED, "COMPLETED") == ends(execution)
+    assert ((COMPLETED, "COMPLETED"), ["COMPLETED"]) == (ends(execution), told)
     assert [("stop", True)] == [
         (kind, bool(late)) for kind, late in rows(any_node, "SELECT kind, late FROM batch_request")
     ]

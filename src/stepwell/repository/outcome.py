@@ -17,12 +17,21 @@ from stepwell.database.connect import Database
 from stepwell.database.prepared import Prepared
 from stepwell.database.tables import batch_job_execution, batch_step_execution
 from stepwell.database.transaction import Transaction
-from stepwell.errors import ConnectionLost, DatabaseError, LostOwnership
+from stepwell.errors import (
+    BatchError,
+    ConnectionLost,
+    ConstraintViolation,
+    DatabaseError,
+    LostOwnership,
+)
 from stepwell.execution.records import JobExecution, StepExecution
+from stepwell.repository.creation import CreatedExecution
 
 logger = logging.getLogger("stepwell.repository")
 
 T = TypeVar("T")
+
+CREATE_ATTEMPTS = 3  # A loser on PostgreSQL looks again and then finds the winner.
 
 _j = batch_job_execution.c
 _s = batch_step_execution.c
@@ -54,6 +63,53 @@ def run_and_settle(database: Database, fact: Callable[[Transaction], T], held: J
         if not answers or not has_committed(database, lost, held):
             raise
         return answers[-1]
+
+
+def create_and_settle(
+    database: Database, birth: Callable[[Transaction], CreatedExecution]
+) -> CreatedExecution:
+    """Run the birth of an execution; a lost COMMIT is settled by asking for the same again.
+
+    No row is held yet that could tell. But twice is once: the keys make the second wait for the
+    first, and where that has committed the second is refused because of it.
+
+    Raises:
+        BatchError: what forbids it; nothing was recorded.
+        ConnectionLost: it did not commit; or its fields say ``during_commit``, the repository does
+            not answer, and nobody knows whether the ``execution_id`` in them exists.
+    """
+    born: CreatedExecution | None = None
+    lost: ConnectionLost | None = None
+    for attempt in range(1, CREATE_ATTEMPTS + 1):
+        made: list[CreatedExecution] = []
+        try:
+            return database.run(lambda t: _remembered(birth(t), made))  # noqa: B023 - run at once
+        except BatchError as refused:
+            winner = refused.fields.get("most_recent_id", refused.fields.get("execution_id"))
+            if born is None or winner != born.execution.execution_id:
+                raise
+            logger.warning("execution %s: its birth succeeded, the answer was lost", winner)
+            return born
+        except DatabaseError as error:
+            if made and is_unknown(error):
+                born, lost = made[-1], _of_birth(error, made[-1])
+            elif not isinstance(error, ConstraintViolation) or attempt == CREATE_ATTEMPTS:
+                raise (lost or error) from error
+    raise lost or AssertionError("unreachable")
+
+
+def _remembered(created: CreatedExecution, made: list[CreatedExecution]) -> CreatedExecution:
+    made.append(created)
+    return created
+
+
+def _of_birth(error: DatabaseError, created: CreatedExecution) -> ConnectionLost:
+    execution_id = created.execution.execution_id
+    return ConnectionLost(
+        error.message,
+        hint=f"`stepwell status {execution_id}` tells: if it was recorded, it is settled as FAILED",
+        fields={**error.fields, "execution_id": execution_id},
+    )
 
 
 def has_committed(

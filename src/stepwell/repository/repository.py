@@ -15,17 +15,14 @@ from typing import Any
 from stepwell.clock import Clock
 from stepwell.database.connect import Database
 from stepwell.database.transaction import Transaction
-from stepwell.errors import ConstraintViolation
 from stepwell.execution.records import JobExecution, SkippedItem, StepExecution
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus, check_transition
 from stepwell.repository import executions, owners, recovery, requests, steps, verbs
 from stepwell.repository.creation import CreatedExecution, NewExecution, create_execution
 from stepwell.repository.history import RUNNER, Because, record_change
-from stepwell.repository.outcome import run_and_settle
+from stepwell.repository.outcome import create_and_settle, run_and_settle
 from stepwell.repository.versioned import change_job_execution, change_step_execution
-
-CREATE_ATTEMPTS = 3  # A loser on PostgreSQL looks again and then finds the winner.
 
 
 class JobRepository:
@@ -55,18 +52,14 @@ class JobRepository:
             JobInstanceAlreadyComplete, JobExecutionAlreadyRunning, JobRestartError,
             JobExecutionNotMostRecent, JobExecutionAlreadyComplete, NoSuchJobExecution: nothing
             was recorded (S6, section 7).
+            ConnectionLost: see ``create_and_settle`` (S37).
         """
-        for attempt in range(CREATE_ATTEMPTS):
-            try:
-                return self.database.run(
-                    lambda t: create_execution(
-                        t, new, liveness=self.database.liveness, at=self.clock.now()
-                    )
-                )
-            except ConstraintViolation:
-                if attempt == CREATE_ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
+        return create_and_settle(
+            self.database,
+            lambda t: create_execution(
+                t, new, liveness=self.database.liveness, at=self.clock.now()
+            ),
+        )
 
     # --- the life of a job execution ---------------------------------------------------------
 

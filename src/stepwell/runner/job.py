@@ -89,6 +89,8 @@ class JobRunner:
             failed = error.error if isinstance(error, StepFailed) else unwrapped(error)
             ending = Ending(terminates=BatchStatus.FAILED, error=failed)
         job.exit_status = ending.exit_status_of_job or job.exit_status
+        # No boundary follows that could read a stop; what after_job is told is what comes (S36).
+        self._running.begin_ending()
         job.about_to_end(self._status(ending))
         try:
             if listeners is not None:
@@ -140,12 +142,11 @@ class JobRunner:
         return replace(ended, exception=error)
 
     def _record(self, job: JobContext, sequencer: Sequencer, ending: Ending) -> JobExecution:
-        with self._running.no_stop():
-            status = self._status(ending)
-            return self._running.end(
-                batch_status=status,
-                result=derive_job_result(status, sequencer.results),
-                exit_status=(job.exit_status or str(status))[:EXIT_STATUS_CHARACTERS_MAX],
-                failure=None if ending.error is None else Failure.of(ending.error),
-                restart_position=ending.restart,
-            )
+        status = self._status(ending)
+        return self._running.end(
+            batch_status=status,
+            result=derive_job_result(status, sequencer.results),
+            exit_status=(job.exit_status or str(status))[:EXIT_STATUS_CHARACTERS_MAX],
+            failure=None if ending.error is None else Failure.of(ending.error),
+            restart_position=ending.restart,
+        )

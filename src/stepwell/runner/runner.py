@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 
-from stepwell.errors import LostOwnership, StepwellError
+from stepwell.errors import ConnectionLost, LostOwnership, StepwellError
 from stepwell.execution.records import JobExecution
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus
@@ -19,6 +19,7 @@ from stepwell.job.job import Job
 from stepwell.repository.creation import CreatedExecution
 from stepwell.repository.outcome import is_unknown
 from stepwell.repository.repository import JobRepository
+from stepwell.runner.background import Background
 from stepwell.runner.job import JobRunner
 from stepwell.runner.running import RunningExecution
 from stepwell.runner.stop import Watcher
@@ -35,8 +36,7 @@ class Runner:
         self._owner_id: int | None = None
         self._owner_lock = Lock()
         self._running: dict[int, RunningExecution] = {}
-        self._outcomes: dict[int, JobExecution | StepwellError] = {}
-        self._threads: dict[int, Thread] = {}
+        self._background = Background()
         self._watcher = Watcher(repository, self._running)
 
     @property
@@ -59,20 +59,10 @@ class Runner:
     def run_on_thread(self, created: CreatedExecution, job: Job, parameters: Any) -> int:
         """Run an execution on a thread of its own; its id, for ``wait``."""
         running = self._adopt(created)
-        execution_id = running.execution_id
-
-        def work() -> None:
-            try:
-                self._outcomes[execution_id] = self._run(running, created, job, parameters)
-            except StepwellError as error:
-                self._outcomes[execution_id] = error
-            except Exception:
-                logger.exception("execution %s ended with a fault of the engine", execution_id)
-
-        thread = Thread(target=work, name=f"stepwell-{execution_id}", daemon=True)
-        self._threads[execution_id] = thread
-        thread.start()
-        return execution_id
+        self._background.start(
+            running.execution_id, lambda: self._run(running, created, job, parameters)
+        )
+        return running.execution_id
 
     def wait(self, execution_id: int, timeout_s: float | None) -> JobExecution | None:
         """The outcome of an execution that runs here; None when the time ran out first.
@@ -82,16 +72,16 @@ class Runner:
         Raises:
             NoSuchJobExecution, and what the run raised.
         """
-        thread = self._threads.get(execution_id)
-        if thread is not None:
-            thread.join(timeout_s)
-            if thread.is_alive():
-                return None
-            self._threads.pop(execution_id, None)
-        outcome = self._outcomes.pop(execution_id, None)
-        if isinstance(outcome, StepwellError):
-            raise outcome
-        return outcome or self._repository.get_execution(execution_id)
+        if not self._background.join(execution_id, timeout_s):
+            return None
+        return self._background.take(execution_id) or self._repository.get_execution(execution_id)
+
+    def settle_birth(self, lost: ConnectionLost) -> None:
+        """Nobody knows whether an execution was born: settle it when the database answers (S37)."""
+        execution_id = lost.fields.get("execution_id")
+        if isinstance(execution_id, int):  # Else it is known that it was not.
+            self._watcher.watch()
+            self._watcher.add_stray(execution_id, Failure.of(lost))
 
     def wake(self) -> None:
         """Read the requests now."""

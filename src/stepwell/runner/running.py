@@ -61,6 +61,7 @@ class RunningExecution:
         self._steps: dict[int, StepExecution] = {}
         self._lock = RLock()
         self._in_transaction = False
+        self._is_ending = False
         self._saved_contexts: dict[int, str] = {}
         # The JobContext's persistent data, saved whenever it has changed (S72).
         self.job_data: dict[str, Any] = {}
@@ -93,11 +94,10 @@ class RunningExecution:
             self.job = self.repository.begin_execution(self.job)
         return self.job.batch_status is BatchStatus.STARTED
 
-    @contextmanager
-    def no_stop(self) -> Iterator[None]:
-        """A stop that comes within this block waits; when the job ends in it, it is late (S12)."""
+    def begin_ending(self) -> None:
+        """The work is over: a stop that comes from now on is late and changes nothing (S12)."""
         with self._lock:
-            yield
+            self._is_ending = True
 
     def end(self, **changes: Any) -> JobExecution:
         """Record the terminal status; see ``JobRepository.end_execution``."""
@@ -137,7 +137,7 @@ class RunningExecution:
     def apply_stop(self, because: Because) -> None:
         """STOPPING for the job and its running steps, then the flag; a second time does nothing."""
         with self._lock:
-            if self.job.batch_status is not BatchStatus.STARTED:
+            if self.job.batch_status is not BatchStatus.STARTED or self._is_ending:
                 return
             running = [
                 step

@@ -10,8 +10,14 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from threading import Event, Thread
+from typing import NamedTuple
 
-from stepwell.errors import BatchError, JobExecutionNotRunning, StepwellError
+from stepwell.errors import (
+    BatchError,
+    JobExecutionNotRunning,
+    NoSuchJobExecution,
+    StepwellError,
+)
 from stepwell.execution.result import Failure
 from stepwell.repository.history import Because
 from stepwell.repository.repository import JobRepository
@@ -21,6 +27,14 @@ from stepwell.runner.running import RunningExecution
 logger = logging.getLogger("stepwell.runner")
 
 POLL_S = 0.2
+UNBORN_S = 60.0  # A COMMIT that the server was still at must have ended by then, one way or other.
+
+
+class _Stray(NamedTuple):
+    """What is to be recorded of an execution that nobody runs, and since when that is known."""
+
+    failure: Failure
+    since: float
 
 
 class Watcher:
@@ -33,7 +47,7 @@ class Watcher:
         self._closed = False
         self._shutdown_reason: str | None = None
         self._thread: Thread | None = None
-        self._strays: dict[int, Failure] = {}
+        self._strays: dict[int, _Stray] = {}
 
     def watch(self) -> None:
         """See that the thread runs, and that it looks; it ends with the process."""
@@ -53,8 +67,11 @@ class Watcher:
         self._wake.set()
 
     def add_stray(self, execution_id: int, failure: Failure) -> None:
-        """Settle an execution whose end could not be recorded, as soon as that is possible."""
-        self._strays[execution_id] = failure
+        """Settle an execution whose end could not be recorded, as soon as that is possible.
+
+        Or one of which nobody knows whether its birth was (S37): if it was, nobody runs it.
+        """
+        self._strays[execution_id] = _Stray(failure, self._repository.clock.monotonic())
         self._wake.set()
 
     def close(self) -> None:
@@ -86,12 +103,18 @@ class Watcher:
         for execution in running.values():
             if execution.stop_flag.is_set():
                 execution.call_stops()
-        for execution_id, failure in list(self._strays.items()):
-            try:
-                self._repository.settle_stray(execution_id, failure)
-            except BatchError:
-                logger.exception("execution %s cannot be settled", execution_id)
-            del self._strays[execution_id]
+        for execution_id, stray in list(self._strays.items()):
+            if self._is_settled(execution_id, stray):
+                self._strays.pop(execution_id, None)
+
+    def _is_settled(self, execution_id: int, stray: _Stray) -> bool:
+        try:
+            self._repository.settle_stray(execution_id, stray.failure)
+        except NoSuchJobExecution:
+            return self._repository.clock.monotonic() - stray.since > UNBORN_S
+        except BatchError:
+            logger.exception("execution %s cannot be settled", execution_id)
+        return True
 
     @staticmethod
     def _apply_stop(execution: RunningExecution, because: Because) -> None:
@@ -112,3 +135,5 @@ class Watcher:
             except StepwellError:
                 # The next round tries again; the work itself meets the same fault and reports it.
                 logger.warning("reading the requests failed", exc_info=True)
+            except Exception:
+                logger.exception("reading the requests failed")  # Without it nobody could stop.
