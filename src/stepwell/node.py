@@ -101,7 +101,12 @@ class Node:
         if settings.job_files:
             from stepwell.jsl.source import load_job_files  # XML and YAML only when needed.
 
-            load_job_files(self.registry, settings.job_files, settings.folder)
+            load_job_files(
+                self.registry,
+                settings.job_files,
+                settings.folder,
+                system_properties=settings.system_properties,
+            )
 
     def close(self) -> None:
         """Stop what runs here, wait within the shutdown timeout, close the connections."""

@@ -51,6 +51,7 @@ class Settings:
             a relative path starts at the folder of ``stepwell.toml``.
         jobs: Importable modules that hold Job values, relative to that folder.
         job_files: Globs of job files (``.xml``, ``.yaml``), relative to that folder.
+        system_properties: What ``#{systemProperties['…']}`` in job files stands for.
         durability: ``full`` fsyncs each commit; ``normal`` may lose the last ones when the power
             fails, never the order.
         sqlite_driver: ``auto``, ``sqlite3`` or ``pysqlite3`` (a newer SQLite, from the extra).
@@ -65,6 +66,7 @@ class Settings:
     database: str = "sqlite:///stepwell.db"
     jobs: tuple[str, ...] = ()
     job_files: tuple[str, ...] = ()
+    system_properties: dict[str, str] = field(default_factory=dict)
     durability: Literal["full", "normal"] = "full"
     sqlite_driver: Literal["auto", "sqlite3", "pysqlite3"] = "auto"
     allow_unsafe_filesystem: bool = False
@@ -86,8 +88,9 @@ class Settings:
 
 
 NOT_SETTINGS = ("folder", "file")
+SECTIONS = ("job", "pools", "system_properties")  # Tables, which no variable can say.
 NAMES = tuple(f.name for f in fields(Settings) if f.name not in NOT_SETTINGS)
-VARIABLES = {PREFIX + name.upper(): name for name in NAMES if name not in ("job", "pools")}
+VARIABLES = {PREFIX + name.upper(): name for name in NAMES if name not in SECTIONS}
 
 
 def load_settings(
@@ -191,6 +194,7 @@ _RULES = {
     "database": "a URL such as 'sqlite:///stepwell.db' or 'postgresql://…'",
     "jobs": "a list of importable modules",
     "job_files": "a list of paths or globs of job files",
+    "system_properties": "a section [system_properties] of names and texts",
     "durability": "'full' or 'normal'",
     "sqlite_driver": "'auto', 'sqlite3' or 'pysqlite3'",
     "allow_unsafe_filesystem": "true or false",

@@ -50,7 +50,7 @@ def test_every_command_prints_json_but_those_that_only_hold_others() -> None:
 def test_the_exit_statuses_are_those_of_the_contract() -> None:
     assert (
         "Exit status: 0 done · 1 failed · 2 usage · 3 stopped or partial"
-        " · 4 conflict (state forbids) · 5 findings (doctor)"
+        " · 4 conflict (state forbids) · 5 findings (doctor, jobs check)"
     ) == EXIT_STATUSES
 
 

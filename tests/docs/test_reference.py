@@ -16,7 +16,7 @@ import stepwell.items
 from stepwell.cli.commands import command
 from stepwell.database.tables import metadata
 from stepwell.errors import StepwellError
-from stepwell.settings import NAMES, VARIABLES, JobSettings, Settings, load_settings
+from stepwell.settings import NAMES, SECTIONS, VARIABLES, JobSettings, Settings, load_settings
 from tests.docs.pages import ROOT, Page, page, pages
 
 
@@ -48,7 +48,7 @@ def test_every_setting_is_explained_with_its_variable_and_default() -> None:
     )
     variable = {name: variable for variable, name in VARIABLES.items()}
     defaults = {
-        name: {} if name == "job" else tomllib.loads(f"value = {default}")["value"]
+        name: {} if name in SECTIONS else tomllib.loads(f"value = {default}")["value"]
         for name, _, default in rows
     }
     actual = Settings()

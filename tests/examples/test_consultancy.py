@@ -17,8 +17,6 @@ from types import ModuleType
 
 import pytest
 
-from stepwell.job.artifact import ArtifactRegistry
-from stepwell.jsl.source import check_file
 from tests.examples.consultancy_sql import BI_DAY, BUDGET, CONTRACT_DAY
 from tests.examples.runs import COMMAND_TIMEOUT_S, ROOT, copy_of, rows, start, stepwell
 
@@ -315,9 +313,8 @@ def test_a_killed_aggregation_goes_on_behind_its_last_chunk(folder: Path) -> Non
 # --- the files, swapping a step -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("file", sorted(JOBS.iterdir()), ids=lambda file: file.name)
-def test_a_file_is_without_fault_or_warning(file: Path) -> None:
-    assert [] == checked(file)
+def test_the_files_are_without_fault_or_warning(folder: Path) -> None:
+    assert {f"jobs/{file.name}": [] for file in JOBS.iterdir()} == checked(folder)
 
 
 def test_a_step_is_swapped_and_swapped_back_by_its_file_alone(folder: Path) -> None:
@@ -331,7 +328,7 @@ def test_a_step_is_swapped_and_swapped_back_by_its_file_alone(folder: Path) -> N
     schema, heard = rows(database, SCHEMA), rows(database, HEARD)
 
     file.write_text(original_of(enhanced), encoding="utf-8")
-    warned = checked(file)
+    warned = checked(folder)[f"jobs/{file.name}"]
     stepwell(folder, *run, *other_days)
     trouble(folder, "day", "2025-09-07")
     ends(folder, FAILED, *run, *other_days)
@@ -342,7 +339,7 @@ def test_a_step_is_swapped_and_swapped_back_by_its_file_alone(folder: Path) -> N
     assert [(5, 5), (4, 4), (4, 4)] == [row[2:4] for row in rows(database, TRACKING)]
 
     file.write_text(enhanced, encoding="utf-8")
-    assert [] == checked(file)
+    assert not any(checked(folder).values())
     stepwell(folder, "restart", "3", OF_ADA, *other_days)
 
     assert [(4, "2025-09-07", "SUCCESS")] == rows(database, ATTEMPTS)[-1:]
@@ -456,12 +453,11 @@ def package() -> ModuleType:
     return importlib.import_module(str(part("generate").__package__))
 
 
-def checked(file: Path) -> list[str]:
-    """The hints of every fault and warning of a job file."""
-    registry = ArtifactRegistry()
-    for name, artifact in package().artifacts.items():
-        registry.add(name, artifact, origin="consultancy")
-    return [fault.hint for fault in check_file(file, artifacts=registry)]
+def checked(folder: Path) -> dict[str, list[str]]:
+    """The job files, all of which can start as `stepwell jobs check` says; hints of warnings."""
+    files = json.loads(ends(folder, 0, "jobs", "check", "--json"))["files"]
+    assert all(file["can_start"] for file in files)
+    return {file["file"]: [fault["hint"] for fault in file["faults"]] for file in files}
 
 
 def ends(folder: Path, code: int, *arguments: str) -> str:

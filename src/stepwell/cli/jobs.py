@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -91,6 +92,41 @@ def show_job(
         output.json({**definition_json(definition), "last_execution": last_json})
     else:
         output.page(definition_page(definition, _last_text(last)))
+
+
+@commands.command("check")
+def check_jobs(
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="XML or YAML; without it all of `job_files`."),
+    ] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME=VALUE", help="Check it as a start with these would."),
+    ] = None,
+    wants_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell everything that is wrong with a job file, each with its line and a hint.
+
+    Nothing is started or recorded. Without parameters their defaults are taken, and what depends on
+    the others is not looked at. Ends with 5 when the job cannot start; what is deprecated, and
+    other warnings, refuse nothing.
+    """
+    from stepwell.cli.job_files import check_files, checked_code, checked_json, checked_page
+    from stepwell.cli.output import Output
+    from stepwell.cli.words import read_parameters
+
+    session: Session = context.obj
+    output = Output(wants_json=wants_json)
+    command = f"stepwell jobs check {file}"
+    given = read_parameters(f"check {str(file)!r}", command, parameters or [])
+    checked = check_files(session, file, given)
+    if wants_json:
+        output.json(checked_json(checked))
+    else:
+        output.page(checked_page(checked))
+    raise typer.Exit(checked_code(checked))
 
 
 def _last_executions(session: Session, names: list[str]) -> tuple[dict[str, JobExecution], str]:

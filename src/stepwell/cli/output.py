@@ -31,7 +31,7 @@ ENDED_AT_ONCE = 130  # As a shell reports a program that Ctrl-C has ended.
 
 EXIT_STATUSES = (
     "Exit status: 0 done · 1 failed · 2 usage · 3 stopped or partial"
-    " · 4 conflict (state forbids) · 5 findings (doctor)"
+    " · 4 conflict (state forbids) · 5 findings (doctor, jobs check)"
 )
 
 _EXIT_OF_KIND = {

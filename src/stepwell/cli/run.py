@@ -38,10 +38,11 @@ def run(
     on where it stopped. Ctrl-C stops after the current chunk, twice ends at once.
     """
     from stepwell.cli.output import Output
+    from stepwell.cli.words import read_parameters
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
-    given = _read_parameters(f"start job {job!r}", f"stepwell run {job}", parameters or [])
+    given = read_parameters(f"start job {job!r}", f"stepwell run {job}", parameters or [])
     _require_job(session, job)
     with session.open_node(create=True, purpose="run") as node:
         node.load_jobs()
@@ -75,11 +76,12 @@ def restart(
     What is COMPLETED is not done again: steps, chunks and partitions. Ctrl-C as in `run`.
     """
     from stepwell.cli.output import Output
+    from stepwell.cli.words import read_parameters
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
     command = f"stepwell restart {execution_id}"
-    given = _read_parameters(f"restart execution {execution_id}", command, parameters or [])
+    given = read_parameters(f"restart execution {execution_id}", command, parameters or [])
     with session.open_node(purpose="restart") as node:
         node.load_jobs()
         code = _in_the_foreground(
@@ -89,34 +91,6 @@ def restart(
             lambda: node.operator.restart(execution_id, given or None),
         )
     raise typer.Exit(code)
-
-
-def _read_parameters(purpose: str, command: str, words: Sequence[str]) -> dict[str, object]:
-    """``["day=2026-11-20"]`` as a mapping.
-
-    Raises:
-        JobStartError: a word is no ``name=value``, or a name stands twice.
-    """
-    from stepwell.errors import JobStartError
-
-    example = f"for example `{command} day=2026-11-20`"
-    given: dict[str, object] = {}
-    for word in words:
-        name, sign, value = word.partition("=")
-        if not sign or not name.strip():
-            raise JobStartError(
-                f"cannot {purpose}: a parameter must be written name=value, got {word!r}",
-                hint=example,
-                fields={"parameter": word},
-            )
-        if name in given:
-            raise JobStartError(
-                f"cannot {purpose}: parameter {name!r} is given twice",
-                hint=example,
-                fields={"parameter": name},
-            )
-        given[name] = value
-    return given
 
 
 def _require_job(session: Session, name: str) -> None:

@@ -70,17 +70,31 @@ class Session:
             InvalidSetting: a module cannot be imported, a job file is not there, or two jobs have
                 one name.
         """
+        registry = self.load_modules()
+        settings = self.settings
+        if settings.job_files:
+            from stepwell.jsl.source import load_job_files
+
+            load_job_files(
+                registry,
+                settings.job_files,
+                settings.folder,
+                system_properties=settings.system_properties,
+            )
+        return registry
+
+    def load_modules(self) -> JobRegistry:
+        """The jobs and artifacts of the modules that the settings name, without job files.
+
+        Raises:
+            InvalidSetting: a module cannot be imported, or two jobs have one name.
+        """
         # Before the user's modules import it.
         self.prefer_newer_sqlite()
         from stepwell.job.registry import JobRegistry
 
         registry = JobRegistry()
-        settings = self.settings
-        registry.load_modules(settings.jobs, settings.folder)
-        if settings.job_files:
-            from stepwell.jsl.source import load_job_files
-
-            load_job_files(registry, settings.job_files, settings.folder)
+        registry.load_modules(self.settings.jobs, self.settings.folder)
         return registry
 
     def open_database(self, *, create: bool = False, migrated: bool = True) -> Database:

@@ -25,6 +25,7 @@
     │   └── StatementRefused
     ├── ItemError                        the ready-made readers and writers
     │   ├── ItemSourceMissing            └── MalformedItem
+    ├── JobFileUnreadable                a job file that is not there, or is none
     ├── MigrationFailed                  the application's own migrations
     └── SettingsError
         ├── UnknownSetting               └── InvalidSetting
@@ -85,6 +86,7 @@ from stepwell.errors.others import (
     InvalidSetting,
     ItemError,
     ItemSourceMissing,
+    JobFileUnreadable,
     MalformedItem,
     MigrationFailed,
     SettingsError,
@@ -134,6 +136,7 @@ __all__ = [
     "InvalidSetting",
     "ItemError",
     "ItemSourceMissing",
+    "JobFileUnreadable",
     "MalformedItem",
     "MigrationFailed",
     "SettingsError",

@@ -1,4 +1,4 @@
-"""Items, the application's migrations, settings."""
+"""Items, job files, the application's migrations, settings."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ class ItemSourceMissing(ItemError):
 
 class MalformedItem(ItemError):
     """One record of a source cannot be read; the message names file, line and column."""
+
+    kind = Kind.USAGE
+
+
+class JobFileUnreadable(StepwellError):
+    """There is no such job file, it is a folder, or its name has no suffix of one."""
 
     kind = Kind.USAGE
 

@@ -7,12 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
-from itertools import pairwise
 from typing import Any
 
 from stepwell.errors import JobStartError
 from stepwell.job.artifact import ArtifactFactory
-from stepwell.job.flow import Decision, Flow, Split, next_of, transitions_of
+from stepwell.job.flow import Decision, Flow, Split, cycle_of, targets_of, transitions_of
 from stepwell.job.function import required_count
 from stepwell.job.importable import off_thread_faults, partitioned_steps
 from stepwell.job.job import Job
@@ -102,7 +101,7 @@ def _container_faults(
         place = f"{_kind(element)} {element.name!r}"
         for fault in _faults_in_place(element, siblings, job_level):
             yield f"{place}: {fault}"
-    cycle = _cycle(elements, implied=implied)
+    cycle = cycle_of(elements, implied_next=implied)
     if cycle:
         yield f"elements must not lead back to themselves: {' → '.join(cycle)}"
 
@@ -110,7 +109,7 @@ def _container_faults(
 def _faults_in_place(element: Any, siblings: set[str], job_level: Sequence[Any]) -> Iterator[str]:
     if not _is_name(element.name):
         yield f"name must be {NAME_RULE}"
-    for target in _targets(element):
+    for target in targets_of(element):
         if target not in siblings:
             yield f"there is no element {target!r} beside it to go to"
     restarts = {e.name for e in job_level if not isinstance(e, Decision)}
@@ -118,39 +117,6 @@ def _faults_in_place(element: Any, siblings: set[str], job_level: Sequence[Any])
         if transition.restart is not None and transition.restart not in restarts:
             yield f"a restart cannot begin at {transition.restart!r}"
     yield from _element_faults(element, job_level)
-
-
-def _targets(element: Any) -> Iterator[str]:
-    for transition in transitions_of(element):
-        if transition.to is not None:
-            yield transition.to
-    following = next_of(element)
-    if following is not None:
-        yield following
-
-
-def _cycle(elements: Sequence[Any], *, implied: bool) -> list[str] | None:
-    """The names along one cycle of the container's graph (S47), or None."""
-    graph = {element.name: list(_targets(element)) for element in elements}
-    if implied:
-        for element, successor in pairwise(elements):
-            if next_of(element) is None and not isinstance(element, Decision):
-                graph[element.name].append(successor.name)
-    done: set[str] = set()
-
-    def visit(name: str, path: list[str]) -> list[str] | None:
-        if name in path:
-            return [*path[path.index(name) :], name]
-        if name in done or name not in graph:
-            return None
-        for target in graph[name]:
-            found = visit(target, [*path, name])
-            if found:
-                return found
-        done.add(name)
-        return None
-
-    return next((found for name in graph if (found := visit(name, []))), None)
 
 
 def _kind(element: Any) -> str:

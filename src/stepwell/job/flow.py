@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import dropwhile, pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -120,3 +121,44 @@ def transitions_of(element: Any) -> Sequence[Transition]:
 def next_of(element: Any) -> str | None:
     """The ``next`` of any element; a decision has none (S61)."""
     return getattr(element, "next", None)
+
+
+def targets_of(element: Any) -> Iterator[str]:
+    """Every name that a transition or ``next`` of an element leads to."""
+    yield from (t.to for t in transitions_of(element) if t.to is not None)
+    following = next_of(element)
+    if following is not None:
+        yield following
+
+
+def cycle_of(elements: Sequence[Any], *, implied_next: bool) -> list[str] | None:
+    """The names along one cycle of a container (S47), the first again at the end; None without."""
+    graph: dict[str, list[str]] = {}
+    for element in elements:  # A name that stands twice by mistake has the targets of both.
+        graph.setdefault(element.name, []).extend(targets_of(element))
+    if implied_next:
+        for element, successor in pairwise(elements):
+            if next_of(element) is None and not isinstance(element, Decision):
+                graph[element.name].append(successor.name)
+    return find_cycle(graph)
+
+
+def find_cycle(graph: Mapping[str, Sequence[str]]) -> list[str] | None:
+    """The names along one cycle of a graph, the first one again at the end; None without any."""
+    done: set[str] = set()
+    for start in graph:
+        # Without recursion: a job may be a chain of thousands of steps.
+        path: dict[str, None] = {}
+        stack = [iter([start])]
+        while stack:
+            name = next(stack[-1], None)
+            if name is None:
+                stack.pop()
+                if path:
+                    done.add(path.popitem()[0])
+            elif name in path:
+                return [*dropwhile(name.__ne__, path), name]
+            elif name in graph and name not in done:
+                path[name] = None
+                stack.append(iter(graph[name]))
+    return None

@@ -166,12 +166,14 @@ def _step(step: StepElement, reading: Reading) -> Any:
         "listeners": [inside.artifact(one, STEP_LISTENER, what) for one in step.listeners],
         "properties": _shown(properties),
     }
-    if step.partition is not None:
-        return build_partition(step, step.partition, main, **of_the_step)
-    if step.chunk is not None:
-        return build_chunk(step.chunk, name, inside, **of_the_step)
+    # With both of them, which is a fault, the faults of both are told.
     tasklet = inside.artifact(step.tasklet, TASKLET, what) if step.tasklet else None
-    return TaskletStep(name, tasklet, **of_the_step)
+    chunk = None
+    if step.chunk is not None and step.partition is None:
+        chunk = build_chunk(step.chunk, name, inside, **of_the_step)
+    if step.partition is not None:
+        return build_partition(step, step.partition, tasklet, main, **of_the_step)
+    return chunk or TaskletStep(name, tasklet, **of_the_step)
 
 
 def _without_partitions(reading: Reading) -> Reading:

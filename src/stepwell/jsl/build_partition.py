@@ -6,7 +6,7 @@ from typing import Any
 
 from stepwell.job.check import EXECUTORS
 from stepwell.job.step import PartitionedStep
-from stepwell.jsl.artifact import ANALYZER, COLLECTOR, MAPPER, REDUCER, TASKLET
+from stepwell.jsl.artifact import ANALYZER, COLLECTOR, MAPPER, REDUCER
 from stepwell.jsl.build_chunk import build_partition_chunk
 from stepwell.jsl.model import ArtifactElement, PartitionElement, PlanElement, StepElement
 from stepwell.jsl.reading import Reading
@@ -14,17 +14,17 @@ from stepwell.jsl.surroundings import complete
 
 
 def build_partition(
-    step: StepElement, partition: PartitionElement, reading: Reading, **of_the_step: Any
+    step: StepElement,
+    partition: PartitionElement,
+    tasklet: Any,
+    reading: Reading,
+    **of_the_step: Any,
 ) -> PartitionedStep:
-    """The step; ``reading`` is that of its main thread."""
+    """The step; ``reading`` is that of its main thread, ``tasklet`` what it may run."""
     name = step.id.text
     what = f"step {name!r}"
     there = reading.with_partitions()
-    run: Any = None
-    if step.chunk is not None:
-        run = build_partition_chunk(step.chunk, name, there)
-    elif step.tasklet is not None:
-        run = there.artifact(step.tasklet, TASKLET, what)
+    run = tasklet if step.chunk is None else build_partition_chunk(step.chunk, name, there)
     if partition.plan is not None and partition.mapper is not None:
         reading.faults.error(
             partition.mapper.line,

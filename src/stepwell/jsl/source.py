@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from stepwell.errors import InvalidSetting, JobStartError
+from stepwell.errors import InvalidSetting, JobFileUnreadable, JobStartError
 from stepwell.execution.parameters import render_parameter
 from stepwell.job.artifact import ArtifactRegistry
 from stepwell.job.job import Job
 from stepwell.job.parameters import Parameters, resolve_parameters
 from stepwell.job.registry import JobRegistry
 from stepwell.jsl.build import Given, build_job, job_parameters
-from stepwell.jsl.fault import Fault, Faults
+from stepwell.jsl.fault import Fault, Faults, did_you_mean
 from stepwell.jsl.model import JobElement
 from stepwell.jsl.show import as_yaml
+from stepwell.jsl.structure import check_definition
 from stepwell.jsl.xml_reader import read_xml
 from stepwell.jsl.yaml_reader import read_yaml
 from stepwell.jsl.yaml_text import write_yaml
@@ -32,8 +34,11 @@ class JobFile:
 
     Attributes:
         name: The job's name; that of the file, without its suffix, when it cannot be read.
+        has_name: Whether the name could be read.
         path: The file.
-        origin: ``jobs/night.xml:2``, for messages.
+        shown: ``jobs/night.xml``, the path for messages.
+        line: Where the job's name stands; 1 when it cannot be read.
+        origin: ``jobs/night.xml:2``.
         reuses_parameters: Whether ``restart`` without parameters runs with those of the execution;
             a Jakarta Batch job runs without (S10).
     """
@@ -50,13 +55,13 @@ class JobFile:
         self._artifacts = artifacts or ArtifactRegistry()
         self._system_properties = dict(system_properties or {})
         document, _ = self._read()
-        readable = document is not None and document.id.text
-        self.name = document.id.text if document is not None and readable else path.stem
+        self.has_name = document is not None and document.id.text != ""
+        self.name = document.id.text if document is not None and self.has_name else path.stem
         self.reuses_parameters = path.suffix.lower() != ".xml"
-        line = document.id.line if document is not None else 1
+        self.line = document.id.line if document is not None else 1
         shown = path.relative_to(folder) if folder and path.is_relative_to(folder) else path
-        self._shown = str(shown)
-        self.origin = f"{shown}:{line}"
+        self.shown = str(shown)
+        self.origin = f"{shown}:{self.line}"
 
     def load(self, parameters: Mapping[str, object]) -> Job:
         """The job with ``parameters`` substituted, those of this start or restart alone (S10).
@@ -72,6 +77,7 @@ class JobFile:
             texts = _texts(self.name, model, parameters)
             given = Given(texts, self._system_properties, self._artifacts)
             job = build_job(document, given, model, faults)
+            check_definition(document, job, faults)
         elif document is not None and document.id.text:
             faults.error(
                 document.id.line,
@@ -92,16 +98,19 @@ class JobFile:
         return build_job(document, given, self._model(document, faults), faults)
 
     def check(self, parameters: Mapping[str, object] | None = None) -> list[Fault]:
-        """Every fault and warning, by line.
+        """Every fault and warning, by line; nothing is started or recorded.
 
         Without ``parameters`` what depends on them is left out, and their defaults are taken.
+
+        Raises:
+            JobStartError: ``parameters`` do not fit the job's model.
         """
         document, faults = self._read()
         if document is not None:
             model = self._model(document, faults)
             texts = None if parameters is None else _texts(self.name, model, parameters)
             given = Given(texts, self._system_properties, self._artifacts)
-            build_job(document, given, model, faults)
+            check_definition(document, build_job(document, given, model, faults), faults)
         return faults.sorted()
 
     def to_yaml(self) -> str:
@@ -116,27 +125,56 @@ class JobFile:
             raise AssertionError("without a document there is a fault")
         return write_yaml(as_yaml(document))
 
+    def require_readable(self) -> None:
+        """Refuse a path that leads to no job file at all; what stands in it is not looked at.
+
+        Raises:
+            JobFileUnreadable: it is not there, a folder, not ours to read, or of another kind.
+        """
+        unreadable = self._unreadable()
+        if unreadable is None:
+            return
+        fact, hint = unreadable
+        raise JobFileUnreadable(
+            f"cannot read job file {str(self.path)!r}: {fact}",
+            hint=hint,
+            fields={"file": str(self.path)},
+        )
+
+    def _unreadable(self) -> tuple[str, str] | None:
+        """Why the file cannot be read, with a hint; None when it can."""
+        folder = self.path.parent
+        if self.path.is_dir():
+            return "it is a folder", "name one of its files"
+        if not self.path.exists():
+            near = [str(one) for one in folder.glob("*") if one.suffix.lower() in READERS]
+            return "there is no such file", did_you_mean(str(self.path), near)
+        if self.path.suffix.lower() not in READERS:
+            return f"its name must end in {', '.join(READERS)}", "rename it as what it holds"
+        if not self.path.is_file():
+            return "it is no file that can be read twice", "save it in a file"
+        if not os.access(self.path, os.R_OK):
+            return "this user may not read it", f"let this user read it: `chmod u+r {self.path}`"
+        return None
+
     def _read(self) -> tuple[JobElement | None, Faults]:
         faults = Faults()
-        read = READERS.get(self.path.suffix.lower())
-        if read is None:
-            faults.error(0, f"a job file ends in {', '.join(READERS)}, got {self.path.name!r}")
-            return None, faults
         content = self._content(faults)
-        return None if content is None else read(content, faults), faults
+        if content is None:
+            return None, faults
+        return READERS[self.path.suffix.lower()](content, faults), faults
 
     def _content(self, faults: Faults) -> bytes | None:
         """What stands in the file; None, with a fault, when that is not to be had."""
+        unreadable = self._unreadable()
+        if unreadable is not None:
+            faults.error(0, f"the file cannot be read: {unreadable[0]}", unreadable[1])
+            return None
         try:
-            if not self.path.is_file() and self.path.exists():
-                kind = "a folder" if self.path.is_dir() else "no file"
-                faults.error(0, f"the file cannot be read: it is {kind}")
-                return None
             with self.path.open("rb") as file:
                 content = file.read(FILE_BYTES_MAX + 1)
         except OSError as error:
-            fact = error.strerror or str(error)
-            faults.error(0, f"the file cannot be read: {fact[:1].lower()}{fact[1:]}")
+            faults.error(0, f"the file cannot be read: {error.strerror or error}")
             return None
         if len(content) > FILE_BYTES_MAX:
             faults.error(
@@ -155,14 +193,14 @@ class JobFile:
         found = faults.sorted()
         for fault in found:
             if not fault.is_error:
-                logger.warning("%s: %s", self._shown, fault)
+                logger.warning("%s: %s", self.shown, fault)
         errors = [fault for fault in found if fault.is_error]
         if not errors:
             return
         listed = "; ".join(str(fault) for fault in errors)
         raise JobStartError(
-            f"cannot start job {self.name!r}: {self._shown}: {listed}",
-            hint=f"`stepwell jobs check {self._shown}` says more; nothing was recorded",
+            f"cannot start job {self.name!r}: {self.shown}: {listed}",
+            hint=f"`stepwell jobs check {self.shown}` says more; nothing was recorded",
             fields={
                 "job": self.name,
                 "file": str(self.path),
@@ -189,22 +227,6 @@ def _texts(
     return texts
 
 
-def check_file(
-    path: Path,
-    *,
-    parameters: Mapping[str, object] | None = None,
-    artifacts: ArtifactRegistry | None = None,
-    system_properties: Mapping[str, str] | None = None,
-) -> list[Fault]:
-    """Every fault and warning of a job file, by line; nothing is started or recorded.
-
-    Raises:
-        JobStartError: ``parameters`` do not fit the job's model.
-    """
-    source = JobFile(path, artifacts=artifacts, system_properties=system_properties)
-    return source.check(parameters)
-
-
 def load_job_files(
     registry: JobRegistry,
     patterns: Iterable[str],
@@ -219,6 +241,22 @@ def load_job_files(
     Raises:
         InvalidSetting: a path without wildcards leads nowhere, or two jobs have one name.
     """
+    for path in job_file_paths(patterns, folder):
+        source = JobFile(
+            path,
+            artifacts=registry.artifacts,
+            system_properties=system_properties,
+            folder=folder,
+        )
+        registry.add(source, origin=source.origin)
+
+
+def job_file_paths(patterns: Iterable[str], folder: Path) -> Iterator[Path]:
+    """The files that ``job_files`` names, relative to ``folder``, in the order of the patterns.
+
+    Raises:
+        InvalidSetting: a path without wildcards leads nowhere.
+    """
     for pattern in patterns:
         paths = _matching(pattern, folder)
         if not paths and not set("*?[") & set(pattern):
@@ -230,14 +268,7 @@ def load_job_files(
                 hint=f"did you mean {close[0]!r}?" if close else "it is relative to stepwell.toml",
                 fields={"setting": "job_files", "pattern": pattern},
             )
-        for path in paths:
-            source = JobFile(
-                path,
-                artifacts=registry.artifacts,
-                system_properties=system_properties,
-                folder=folder,
-            )
-            registry.add(source, origin=source.origin)
+        yield from paths
 
 
 def _matching(pattern: str, folder: Path) -> list[Path]:

@@ -7,11 +7,10 @@ substituted names (S85).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import dropwhile, pairwise
 from typing import Any
 
-from stepwell.job.check import NAME_PATTERN, NAME_RULE
-from stepwell.job.flow import Decision, Flow, Split, next_of, transitions_of
+from stepwell.job.check import NAME_PATTERN, NAME_RULE, job_faults
+from stepwell.job.flow import Decision, Flow, Split, cycle_of, next_of, transitions_of
 from stepwell.job.job import Job
 from stepwell.jsl.fault import Faults, did_you_mean
 from stepwell.jsl.model import (
@@ -20,7 +19,6 @@ from stepwell.jsl.model import (
     JobElement,
     SplitElement,
     StepElement,
-    Text,
 )
 
 
@@ -34,9 +32,33 @@ def check_structure(document: JobElement, job: Job, faults: Faults) -> None:
     container.check(faults, implied_next=job.implied_next)
 
 
+def check_definition(document: JobElement, job: Job, faults: Faults) -> None:
+    """What is checked of every job, whatever its origin, each fault with the element's line.
+
+    Only where the file itself is without fault: most of it has been told already.
+    """
+    if faults.has_errors:
+        return
+    lines = {f"{_kind(one)} {one.id.text!r}: ": one.id.line for one in _all(document.elements)}
+    for message in job_faults(job):
+        # The innermost element that the message names.
+        named = max(lines, key=message.rfind, default="")
+        line = lines[named] if named and named in message else document.id.line
+        faults.error(line, message)
+
+
+def _all(elements: Sequence[Element]) -> Iterator[Element]:
+    for element in elements:
+        yield element
+        if isinstance(element, FlowElement):
+            yield from _all(element.elements)
+        elif isinstance(element, SplitElement):
+            yield from _all(element.flows)
+
+
 def _check_ids(document: JobElement, faults: Faults) -> None:
     """Ids are unique in the document, across kinds (S181)."""
-    ids = [*_ids(document.elements)]
+    ids = [(_kind(one), one.id) for one in _all(document.elements)]
     if document.language == "xml":
         ids.insert(0, ("job", document.id))
     lines: dict[str, int] = {}
@@ -58,15 +80,6 @@ def _check_ids(document: JobElement, faults: Faults) -> None:
         faults.error(
             document.id.line, f"the name of a job must be {NAME_RULE}, got {document.id.text!r}"
         )
-
-
-def _ids(elements: Sequence[Element]) -> Iterator[tuple[str, Text]]:
-    for element in elements:
-        yield _kind(element), element.id
-        if isinstance(element, FlowElement):
-            yield from _ids(element.elements)
-        elif isinstance(element, SplitElement):
-            yield from _ids(element.flows)
 
 
 def _kind(element: Element) -> str:
@@ -173,14 +186,7 @@ class Container:
     # --- cycles -------------------------------------------------------------------------------
 
     def _check_cycles(self, faults: Faults, *, implied_next: bool) -> None:
-        graph: dict[str, list[str]] = {}
-        for _, made in self._pairs:  # A name that stands twice by mistake has the targets of both.
-            graph.setdefault(made.name, []).extend(_targets(made))
-        if implied_next:
-            for (_, made), (_, successor) in pairwise(self._pairs):
-                if next_of(made) is None and not isinstance(made, Decision):
-                    graph[made.name].append(successor.name)
-        cycle = find_cycle(graph)
+        cycle = cycle_of([made for _, made in self._pairs], implied_next=implied_next)
         if cycle is not None:
             lines = {made.name: written.id.line for written, made in reversed(self._pairs)}
             faults.error(
@@ -188,31 +194,3 @@ class Container:
                 f"elements must not lead back to themselves: {' → '.join(cycle)} (S47)",
                 "a repetition is a new start of the job",
             )
-
-
-def _targets(made: Any) -> Iterator[str]:
-    yield from (t.to for t in transitions_of(made) if t.to is not None)
-    following = next_of(made)
-    if following is not None:
-        yield following
-
-
-def find_cycle(graph: dict[str, list[str]]) -> list[str] | None:
-    """The names along one cycle, the first one again at the end; None without any."""
-    done: set[str] = set()
-    for start in graph:
-        # Without recursion: a job may be a chain of thousands of steps.
-        path: dict[str, None] = {}
-        stack = [iter([start])]
-        while stack:
-            name = next(stack[-1], None)
-            if name is None:
-                stack.pop()
-                if path:
-                    done.add(path.popitem()[0])
-            elif name in path:
-                return [*dropwhile(name.__ne__, path), name]
-            elif name in graph and name not in done:
-                path[name] = None
-                stack.append(iter(graph[name]))
-    return None
