@@ -14,7 +14,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from benchmarks import bare, ours
+from benchmarks import bare, locks, ours
 from benchmarks.measure import ROUNDS, Row, compare, fresh_folder
 
 JOBS = 200
@@ -201,8 +201,10 @@ def main() -> None:
     print(f"{'':<44} {'bare':>11} {'stepwell':>11} {'':<7} {'ratio':>8} target")
     with fresh_folder() as folder:
         source = flights_csv(folder)
-        for row in (job_row, step_row, partitions_row):
+        for row in (job_row, step_row, partitions_row, locks.single_row, locks.four_row):
             print(row(), flush=True)
+        for line in locks.paced_lines():
+            print(line, flush=True)
         for line in csv_rows(source):
             print(line, flush=True)
         print(cold_start_row(), flush=True)

@@ -45,6 +45,7 @@ class Node:
         self.operator = JobOperator(
             self.repository, self.registry, settings, purpose=purpose, access=access
         )
+        self.locks = self.repository.locks
 
     @classmethod
     def open(

@@ -63,6 +63,11 @@ class JobOperator(JobQuestions):
         """The repository's clock."""
         return self._repository.clock
 
+    @property
+    def owner_id(self) -> int:
+        """This process as an owner of executions and locks, registered when first needed (S33)."""
+        return self._runner.owner_id
+
     # --- start, run, restart -----------------------------------------------------------------
 
     def start(

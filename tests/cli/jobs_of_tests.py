@@ -54,6 +54,11 @@ def wait_at_gate(step):
         time.sleep(0.01)
 
 
+def lock(step):
+    with step.lock("report", mode="read", ttl_s=3600):
+        wait_at_gate(step)
+
+
 def refuse_sevens(number):
     if number % 7 == 0:
         raise ValueError(f"{number} is a seven")
@@ -86,6 +91,7 @@ load = Job(
     description="numbers into a table",
 )
 deaf = Job("deaf", [TaskletStep("wait", wait_at_gate)])
+locking = Job("locking", [TaskletStep("lock", lock)])
 sevens = Job(
     "sevens",
     [ChunkStep("pick", range(1, 60), refuse_sevens, lambda items: None, skip=Skip(ValueError))],

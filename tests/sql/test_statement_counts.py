@@ -118,3 +118,41 @@ def test_the_plan_is_one_bulk_insert_and_commits_do_not_grow_with_every_partitio
 
     assert commits(100) < 60
     assert commits(2_000) < 500
+
+
+def test_a_free_lock_is_had_in_one_transaction_and_released_in_another(node: Node) -> None:
+    node.locks.acquire("warm").release()
+    traced = Traced(node)
+    node.locks.acquire("free").release()
+
+    assert [
+        "BEGIN IMMEDIATE",
+        "SELECT batch_lock.lock_id, batch_lock.lock_name,",
+        "INSERT INTO batch_lock",
+        "COMMIT",
+        "BEGIN IMMEDIATE",
+        "DELETE FROM batch_lock",
+        "COMMIT",
+    ] == traced.take()
+
+
+def test_what_declares_something_takes_three_statements_more(node: Node) -> None:
+    """Beside the claim's turn, which is no statement on SQLite."""
+    node.pools.set("gpu", 1)
+
+    def statements(**options: Any) -> list[str]:
+        job = Job("job", steps=[TaskletStep("a", lambda: None)], identity="each-start", **options)
+        traced = Traced(node)
+        node.operator.run(job)
+        return traced.take()
+
+    more = statements(pool="gpu", resources=["/data/a", "/data/b"])
+    for statement in statements():
+        more.remove(statement)
+
+    assert [
+        "SELECT batch_pool.pool_name, batch_pool.size",
+        "SELECT batch_resource.kind, batch_resource.value,",
+        "INSERT INTO batch_resource",
+    ] == more[:3]
+    assert {"INSERT INTO batch_resource"} == set(more[2:])

@@ -33,6 +33,7 @@ COMMANDS = {
     "abandon": ("stepwell.cli.executions", "abandon"),
     "recover": ("stepwell.cli.executions", "recover"),
     "history": ("stepwell.cli.executions", "history"),
+    "lock": ("stepwell.cli.locks", "commands"),
     "pool": ("stepwell.cli.pools", "commands"),
     "db": ("stepwell.cli.database", "commands"),
 }

@@ -40,6 +40,7 @@ RUNNING = "status IN ('STARTING', 'STARTED', 'STOPPING')"
 RUNNING_AND_OWNED = f"{RUNNING} AND owner_id IS NOT NULL"
 WAITING = "status = 'STARTING' AND owner_id IS NULL"
 NOT_TAKEN = "taken_at IS NULL"
+NOT_ENDED = "ended_at IS NULL"
 
 # A 64-bit identity on PostgreSQL; on SQLite only INTEGER names the rowid.
 IDENTITY = BigInteger().with_variant(Integer(), "sqlite")
@@ -412,17 +413,30 @@ Index(
 batch_lock = Table(
     "batch_lock",
     metadata,
+    # Also the fence: ids are never used twice, so each holder of a name has a higher one.
     _identity("lock_id"),
     _text("lock_name", nullable=False),
     _text("mode", nullable=False),
     _reference("owner_id", "batch_owner.owner_id"),
-    _reference("job_execution_id", "batch_job_execution.job_execution_id", nullable=True),
-    Column("fence", Integer, nullable=False),
-    _time("acquired_at", nullable=False),
+    # Of whose step it is; NULL: a program's own. No foreign key: purge may delete the execution.
+    Column("job_execution_id", IDENTITY),
+    Column("priority", Integer, nullable=False),
+    _time("requested_at", nullable=False),
+    # NULL: it waits.
+    _time("acquired_at"),
     Column("ttl_s", Integer),
+    _time("renewed_at"),
+    # Only of a lock that was taken from its owner; a released one is deleted.
+    _time("ended_at"),
+    _text("ended_reason"),
     sqlite_autoincrement=True,
 )
-Index("batch_lock_name", batch_lock.c.lock_name)
+Index(
+    "batch_lock_name",
+    batch_lock.c.lock_name,
+    sqlite_where=text(NOT_ENDED),
+    postgresql_where=text(NOT_ENDED),
+)
 
 batch_resource = Table(
     "batch_resource",

@@ -26,6 +26,9 @@
     ├── ItemError                        the ready-made readers and writers
     │   ├── ItemSourceMissing            └── MalformedItem
     ├── JobFileUnreadable                a job file that is not there, or is none
+    ├── LockError                        named locks
+    │   ├── LockHeld                     ├── NoSuchLock
+    │   └── LostLock
     ├── MigrationFailed                  the application's own migrations
     └── SettingsError
         ├── UnknownSetting               └── InvalidSetting
@@ -87,8 +90,12 @@ from stepwell.errors.others import (
     ItemError,
     ItemSourceMissing,
     JobFileUnreadable,
+    LockError,
+    LockHeld,
+    LostLock,
     MalformedItem,
     MigrationFailed,
+    NoSuchLock,
     SettingsError,
     UnknownSetting,
 )
@@ -137,6 +144,10 @@ __all__ = [
     "ItemError",
     "ItemSourceMissing",
     "JobFileUnreadable",
+    "LockError",
+    "LockHeld",
+    "LostLock",
+    "NoSuchLock",
     "MalformedItem",
     "MigrationFailed",
     "SettingsError",

@@ -1,4 +1,4 @@
-"""Items, job files, the application's migrations, settings."""
+"""Items, job files, locks, the application's migrations, settings."""
 
 from __future__ import annotations
 
@@ -27,6 +27,45 @@ class JobFileUnreadable(StepwellError):
     """There is no such job file, it is a folder, or its name has no suffix of one."""
 
     kind = Kind.USAGE
+
+
+class LockError(StepwellError):
+    """A lock was asked for in a way that can never work: no name, no mode, twice by one thread."""
+
+    kind = Kind.USAGE
+
+
+class LockHeld(LockError):
+    """The lock did not become free in time, or its living owner is not to be robbed of it."""
+
+    kind = Kind.CONFLICT
+
+
+class LostLock(LockError):
+    """The lock was taken from its owner, which was dead or robbed of it by force."""
+
+    kind = Kind.CONFLICT
+
+    def __init__(self, verb: str, name: str, fence: int, *, reason: str | None) -> None:
+        super().__init__(
+            f"cannot {verb} lock {name!r}: it is no more this owner's (fence {fence})"
+            + (f", {reason}" if reason else ""),
+            hint="others may have been at work meanwhile; `stepwell lock list` shows who has it",
+            fields={"lock": name, "fence": fence, "reason": reason},
+        )
+
+
+class NoSuchLock(LockError):
+    """Nobody has a lock of this name."""
+
+    kind = Kind.NOT_FOUND
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"cannot find lock {name!r}: nobody has it",
+            hint="`stepwell lock list` shows those that are held",
+            fields={"lock": name},
+        )
 
 
 class MigrationFailed(StepwellError):

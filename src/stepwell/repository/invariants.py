@@ -24,12 +24,14 @@
 - **R16** A step has no more skipped items than its counters say (S117).
 - **R17** No two executions at work have resources that overlap (S197). A pool may have more of them
   than its size, when that was lowered.
+- **R18** A lock that is held to write has no other holder, and none that reads.
 
 A transaction keeps them all (law 2), so they hold after any crash too. Nothing here writes.
 """
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 from sqlalchemy import text
@@ -41,11 +43,13 @@ from stepwell.execution.status import BatchStatus, check_transition
 from stepwell.finding import Finding, Severity
 from stepwell.repository.blockers import read_occupancy
 from stepwell.repository.invariant_queries import CURRENT_STEPS, HINT, INVARIANTS
+from stepwell.repository.locks import list_locks
 
 
 def examine(reader: Reader) -> list[Finding]:
     """Every broken invariant, in the order of the rules; none on a sound database."""
     found = [*_illegal_changes(reader), *_current_steps(reader), *_shared_resources(reader)]
+    found += _shared_locks(reader)
     for invariant in INVARIANTS:
         found += invariant.findings(reader)
     return sorted(found, key=lambda finding: int(finding.rule[1:]))
@@ -111,6 +115,24 @@ def _shared_resources(reader: Reader) -> list[Finding]:
             rule="R17",
         )
         for first, second, ours, theirs in read_occupancy(reader).overlaps()
+    ]
+
+
+def _shared_locks(reader: Reader) -> list[Finding]:
+    """R18: those who have a lock now; who waits for one has nothing."""
+    held = [lock for lock in list_locks(reader) if lock.acquired_at is not None]
+    return [
+        Finding(
+            code="shared_lock",
+            severity=Severity.ERROR,
+            where=f"lock {one.name!r}",
+            what=f"owner {one.owner_id} has it to {one.mode} (fence {one.fence}) while owner"
+            f" {other.owner_id} has it to {other.mode} (fence {other.fence})",
+            hint=HINT,
+            rule="R18",
+        )
+        for one, other in combinations(held, 2)
+        if one.name == other.name and one.excludes(other)
     ]
 
 

@@ -21,6 +21,7 @@ from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus, Result, check_transition
 from stepwell.repository.executions import lock_execution, running_executions
 from stepwell.repository.history import Because, record_change
+from stepwell.repository.locks import end_locks_of_execution
 from stepwell.repository.owners import find_owner
 from stepwell.repository.partitions import fail_unfinished
 from stepwell.repository.requests import mark_late
@@ -88,6 +89,7 @@ def recover_execution(
     new_fence = record.fence + 1
     transaction.execute(RAISE_ENDED_STEPS, {"id_": execution_id, "new_fence_": new_fence})
     mark_late(transaction, execution_id, at=at)
+    end_locks_of_execution(transaction, execution_id, failure.message, at=at)
     return _fail_job(transaction, record, failure, because, at=at)
 
 

@@ -19,6 +19,7 @@ from stepwell.execution.records import JobExecution, SkippedItem, StepExecution
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus, check_transition
 from stepwell.repository import executions, owners, recovery, requests, steps, verbs
+from stepwell.repository.acquire import Locks
 from stepwell.repository.creation import CreatedExecution, NewExecution, create_execution
 from stepwell.repository.history import RUNNER, Because, record_change
 from stepwell.repository.outcome import create_and_settle, run_and_settle
@@ -31,6 +32,7 @@ class JobRepository:
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
         self.clock = clock
+        self.locks = Locks(database, clock)
 
     # --- owners and births -------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from stepwell.execution.records import Metrics, StepExecution
 from stepwell.execution.result import ERRORS_MAX, Failure, PartitionError, storable
 from stepwell.execution.status import BatchStatus
 from stepwell.runner.current import CURRENT
+from stepwell.runner.locking import Locking
 from stepwell.runner.loop import OwnLoop
 from stepwell.runner.running import RunningExecution
 
@@ -120,7 +121,7 @@ class JobContext:
         return self._running.execution_id
 
 
-class StepContext:
+class StepContext(Locking):
     """The step that is running, seen from its own code.
 
     Attributes:

@@ -117,6 +117,7 @@ class _Workshop:
     def __init__(self) -> None:
         self._lock = Lock()  # A cluster's worker may run several tasks at a time.
         self._database: Database | None = None
+        self._repository: JobRepository
         self._opened: tuple[str, DatabaseOptions] | None = None
         self._works: dict[tuple[int, int], PartitionWork] = {}
 
@@ -128,7 +129,7 @@ class _Workshop:
             work = self._works.get(key)
             if work is None:
                 self._works.clear()
-                work = self._works[key] = _make_work(brief, database)
+                work = self._works[key] = _make_work(brief, self._repository)
             return work, database
 
     def _database_for(self, brief: Brief) -> Database:
@@ -136,6 +137,8 @@ class _Workshop:
             self._works.clear()
             self.close()
             self._database = open_database(brief.url, options=brief.options)
+            # One for all its steps: it is an owner by itself when a step locks something.
+            self._repository = JobRepository(self._database, Clock())
             self._opened = (brief.url, brief.options)
         return self._database
 
@@ -143,12 +146,13 @@ class _Workshop:
         """Close the database, if one was opened."""
         database, self._database = self._database, None
         if database is not None:
+            self._repository.locks.close()
             database.close()
 
 
-def _make_work(brief: Brief, database: Database) -> PartitionWork:
+def _make_work(brief: Brief, repository: JobRepository) -> PartitionWork:
     """Rebuild the contexts from the brief (S75) and import what runs a partition."""
-    running = RunningElsewhere(JobRepository(database, Clock()), brief)
+    running = RunningElsewhere(repository, brief)
     model = None if brief.model is None else load_path(brief.model)
     parameters = restore_parameters(brief.job.job_name, model, brief.job.parameters).value
     data = from_json(brief.job_context)

@@ -38,6 +38,7 @@ class Runner:
         self._running: dict[int, RunningExecution] = {}
         self._background = Background()
         self._watcher = Watcher(repository, self._running)
+        repository.locks.owner = lambda: self.owner_id  # One owner for what it runs and locks.
 
     @property
     def owner_id(self) -> int:

@@ -39,7 +39,7 @@ from stepwell.runner.current import CURRENT
 from stepwell.runner.listeners import Listeners, call, unwrapped
 from stepwell.runner.loop import is_coroutine_function
 from stepwell.runner.partition_context import PartitionContext
-from stepwell.runner.running import RunningExecution
+from stepwell.runner.running import RunningExecution, StopApplied
 
 CHUNK_CALLBACKS = tuple(
     name for name in STEP_CALLBACKS if name not in ("before_step", "after_step")
@@ -130,6 +130,8 @@ class PartitionWork:
             if isinstance(self._definition.run, ChunkStep):
                 return self._run_chunks(self._definition.run, context, books, scope, tell)
             return self._run_function(value, context, scope, tell)
+        except StopApplied:  # While it waited for a lock.
+            return self._stopped(context, None)
         except (LostOwnership, KeyboardInterrupt):
             raise
         except BaseException as error:

@@ -6,7 +6,7 @@ from stepwell.execution.status import STEP_COMPLETED, STEP_STOPPED, StepEnd
 from stepwell.job.artifact import Scope, make_artifact
 from stepwell.job.step import Repeat, TaskletStep
 from stepwell.runner.context import StepContext
-from stepwell.runner.running import RunningExecution
+from stepwell.runner.running import RunningExecution, StopApplied
 
 
 class TaskletRunner:
@@ -32,8 +32,11 @@ class TaskletRunner:
         while returned is Repeat:
             if self._running.stop_flag.is_set():
                 return STEP_STOPPED
-            with self._running.stoppable(self._tasklet):
-                returned = self._process(context)
+            try:
+                with self._running.stoppable(self._tasklet):
+                    returned = self._process(context)
+            except StopApplied:  # While it waited for a lock.
+                return STEP_STOPPED
             if returned is Repeat:
                 self._running.save_progress(
                     context.step_execution_id, context.context, **context.pending_progress

@@ -119,6 +119,22 @@ SQLITE = (
     (job_instance_id) WHERE status IN ('STARTING', 'STARTED', 'STOPPING')""",
     """CREATE UNIQUE INDEX batch_job_execution_run_lock ON batch_job_execution (run_lock_key)
     WHERE status IN ('STARTING', 'STARTED', 'STOPPING') AND owner_id IS NOT NULL""",
+    """CREATE TABLE batch_lock (
+  lock_id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+  lock_name TEXT NOT NULL,
+  mode TEXT NOT NULL,
+  owner_id INTEGER NOT NULL,
+  job_execution_id INTEGER,
+  priority INTEGER NOT NULL,
+  requested_at TEXT NOT NULL,
+  acquired_at TEXT,
+  ttl_s INTEGER,
+  renewed_at TEXT,
+  ended_at TEXT,
+  ended_reason TEXT,
+  FOREIGN KEY(owner_id) REFERENCES batch_owner (owner_id)
+)""",
+    """CREATE INDEX batch_lock_name ON batch_lock (lock_name) WHERE ended_at IS NULL""",
     """CREATE TABLE batch_job_execution_params (
   job_execution_id INTEGER NOT NULL,
   parameter_name TEXT NOT NULL,
@@ -192,19 +208,6 @@ SQLITE = (
     """CREATE INDEX batch_request_kind ON batch_request (kind, job_execution_id)""",
     """CREATE INDEX batch_request_open ON batch_request (job_execution_id, request_id) WHERE
     taken_at IS NULL""",
-    """CREATE TABLE batch_lock (
-  lock_id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-  lock_name TEXT NOT NULL,
-  mode TEXT NOT NULL,
-  owner_id INTEGER NOT NULL,
-  job_execution_id INTEGER,
-  fence INTEGER NOT NULL,
-  acquired_at TEXT NOT NULL,
-  ttl_s INTEGER,
-  FOREIGN KEY(owner_id) REFERENCES batch_owner (owner_id),
-  FOREIGN KEY(job_execution_id) REFERENCES batch_job_execution (job_execution_id)
-)""",
-    """CREATE INDEX batch_lock_name ON batch_lock (lock_name)""",
     """CREATE TABLE batch_resource (
   job_execution_id INTEGER NOT NULL,
   kind TEXT NOT NULL,
@@ -440,6 +443,23 @@ POSTGRESQL = (
     (job_instance_id) WHERE status IN ('STARTING', 'STARTED', 'STOPPING')""",
     """CREATE UNIQUE INDEX batch_job_execution_run_lock ON batch_job_execution (run_lock_key)
     WHERE status IN ('STARTING', 'STARTED', 'STOPPING') AND owner_id IS NOT NULL""",
+    """CREATE TABLE batch_lock (
+  lock_id BIGSERIAL NOT NULL,
+  lock_name TEXT NOT NULL,
+  mode TEXT NOT NULL,
+  owner_id BIGINT NOT NULL,
+  job_execution_id BIGINT,
+  priority INTEGER NOT NULL,
+  requested_at TIMESTAMP WITH TIME ZONE NOT NULL,
+  acquired_at TIMESTAMP WITH TIME ZONE,
+  ttl_s INTEGER,
+  renewed_at TIMESTAMP WITH TIME ZONE,
+  ended_at TIMESTAMP WITH TIME ZONE,
+  ended_reason TEXT,
+  PRIMARY KEY (lock_id),
+  FOREIGN KEY(owner_id) REFERENCES batch_owner (owner_id)
+)""",
+    """CREATE INDEX batch_lock_name ON batch_lock (lock_name) WHERE ended_at IS NULL""",
     """CREATE TABLE batch_job_execution_params (
   job_execution_id BIGINT NOT NULL,
   parameter_name TEXT NOT NULL,
@@ -514,20 +534,6 @@ POSTGRESQL = (
     """CREATE INDEX batch_request_kind ON batch_request (kind, job_execution_id)""",
     """CREATE INDEX batch_request_open ON batch_request (job_execution_id, request_id) WHERE
     taken_at IS NULL""",
-    """CREATE TABLE batch_lock (
-  lock_id BIGSERIAL NOT NULL,
-  lock_name TEXT NOT NULL,
-  mode TEXT NOT NULL,
-  owner_id BIGINT NOT NULL,
-  job_execution_id BIGINT,
-  fence INTEGER NOT NULL,
-  acquired_at TIMESTAMP WITH TIME ZONE NOT NULL,
-  ttl_s INTEGER,
-  PRIMARY KEY (lock_id),
-  FOREIGN KEY(owner_id) REFERENCES batch_owner (owner_id),
-  FOREIGN KEY(job_execution_id) REFERENCES batch_job_execution (job_execution_id)
-)""",
-    """CREATE INDEX batch_lock_name ON batch_lock (lock_name)""",
     """CREATE TABLE batch_resource (
   job_execution_id BIGINT NOT NULL,
   kind TEXT NOT NULL,

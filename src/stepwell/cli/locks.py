@@ -1,0 +1,147 @@
+"""``lock``: who has what since when, and a lock taken from whoever cannot let go of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from stepwell.cli.session import Session
+    from stepwell.repository.holdings import Holding
+    from stepwell.repository.owners import Owner
+
+commands = typer.Typer(no_args_is_help=True)
+
+WantsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@commands.callback()
+def lock() -> None:
+    """Look at locks, and release what nobody can release any more."""
+
+
+@commands.command("list")
+def list_locks(context: typer.Context, wants_json: WantsJson = False) -> None:
+    """List run locks, resources and named locks: who has them, since when, whether it lives."""
+    from stepwell.cli.output import Output, Page
+    from stepwell.repository.holdings import list_holdings
+    from stepwell.repository.owners import find_owner
+
+    session: Session = context.obj
+    output = Output(wants_json=wants_json)
+    now = session.clock.now()
+    with session.open_database() as database:
+        with database.read() as reader:
+            holdings = list_holdings(reader, now=now)
+            owners = {h.owner_id: find_owner(reader, h.owner_id) for h in holdings}
+        dead = {owner_id: database.liveness.is_dead(owner_id) for owner_id in owners}
+    if wants_json:
+        documents = [_document(h, owners[h.owner_id], dead, now) for h in holdings]
+        output.json({"locks": documents})
+        return
+    page = Page()
+    if not holdings:
+        page.line("no locks")
+    else:
+        page.table(
+            ["kind", "lock", "mode", "execution", "owner", "", ">age", ">fence", ""],
+            [_row(h, owners[h.owner_id], dead, now) for h in holdings],
+        )
+        if any(dead.values()):
+            page.hint(
+                "`stepwell recover` settles executions whose owner is dead;"
+                " a named lock is taken over by whoever asks for it next"
+            )
+    output.page(page)
+
+
+@commands.command("release")
+def release(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A named lock.")],
+    fence: Annotated[
+        int | None, typer.Option(metavar="N", help="One of several that read, by its fence.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although its owner lives; needs --reason.")
+    ] = False,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Why; its owner is told.")
+    ] = None,
+    wants_json: WantsJson = False,
+) -> None:
+    """Release a named lock whose owner is proven dead; with `--force` also one whose owner lives.
+
+    The owner is not stopped: when it next extends or releases the lock it is told that it has lost
+    it. Run locks and resources end with their execution: `recover` it.
+    """
+    from stepwell.cli.output import Output
+    from stepwell.errors import LockError
+
+    session: Session = context.obj
+    output = Output(wants_json=wants_json)
+    if force and not reason:
+        raise LockError(
+            f"cannot release lock {name!r} by force: a reason is required",
+            hint="add `--reason`; its owner is told",
+            fields={"lock": name},
+        )
+    with session.open_node() as node:
+        taken = node.locks.take(name, reason=reason or "", force=force, fence=fence)
+    if wants_json:
+        output.json({"released": [{"lock": each.name, "fence": each.fence} for each in taken]})
+        return
+    for each in taken:
+        output.line(
+            f"released lock {name!r} (fence {each.fence}) of owner {each.owner_id},"
+            " which is told so at its next word"
+        )
+
+
+def _document(
+    holding: Holding, owner: Owner | None, dead: Mapping[int, bool], now: datetime
+) -> dict[str, Any]:
+    from stepwell.cli.text import iso_utc, seconds_between
+
+    return {
+        "kind": holding.kind,
+        "lock": holding.name,
+        "mode": holding.mode,
+        "waits": holding.waits,
+        "fence": holding.fence,
+        "execution_id": holding.execution_id,
+        "owner": {
+            "owner_id": holding.owner_id,
+            "host": owner.host if owner else None,
+            "pid": owner.pid if owner else None,
+            "purpose": owner.purpose if owner else None,
+            "is_dead": dead[holding.owner_id],
+        },
+        "since": iso_utc(holding.since),
+        "age_s": seconds_between(holding.since, now),
+        "ttl_s": holding.ttl_s,
+        "is_overdue": holding.is_overdue,
+    }
+
+
+def _row(
+    holding: Holding, owner: Owner | None, dead: Mapping[int, bool], now: datetime
+) -> list[str]:
+    from stepwell.cli.text import duration, seconds_between
+
+    state = "waits" if holding.waits else "overdue" if holding.is_overdue else ""
+    return [
+        holding.kind,
+        holding.name,
+        holding.mode,
+        "" if holding.execution_id is None else str(holding.execution_id),
+        str(owner or f"owner {holding.owner_id}"),
+        "dead" if dead[holding.owner_id] else "alive",
+        duration(seconds_between(holding.since, now)),
+        "" if holding.fence is None else str(holding.fence),
+        state,
+    ]
