@@ -6,10 +6,12 @@ every timestamp is chosen.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 import uuid
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Event
 
 
@@ -39,3 +41,15 @@ class Clock:
     def new_id(self) -> str:
         """A fresh random UUID as 32 hexadecimal digits."""
         return uuid.uuid4().hex
+
+    def zone_name(self) -> str:
+        """The IANA name of this machine's time zone; ``UTC`` where it cannot be told."""
+        from zoneinfo import ZoneInfo  # Nobody who only looks at the time pays for it.
+
+        told = os.environ.get("TZ", "").removeprefix(":")
+        if not told:  # Else it has the last word, whatever the system's own zone is.
+            told = str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2]
+        try:
+            return str(ZoneInfo(told))
+        except (KeyError, ValueError, OSError):
+            return "UTC"

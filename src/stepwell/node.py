@@ -13,6 +13,7 @@ from stepwell.operator import JobOperator
 from stepwell.repository.pools import Pools
 from stepwell.repository.questions import Access
 from stepwell.repository.repository import JobRepository
+from stepwell.schedules import Schedules
 from stepwell.settings import Settings, load_settings
 
 
@@ -46,6 +47,9 @@ class Node:
             self.repository, self.registry, settings, purpose=purpose, access=access
         )
         self.locks = self.repository.locks
+        self.schedules = Schedules(
+            self.repository, self.registry, self.operator, settings, access=access
+        )
 
     @classmethod
     def open(

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from stepwell.clock import Clock
 from stepwell.errors import ConnectionLost, JobRestartError, JobStartError
-from stepwell.execution.parameters import JobParameter, job_key, parse_parameter
+from stepwell.execution.parameters import (
+    DUE,
+    JobParameter,
+    due_parameter,
+    job_key,
+    parse_parameters,
+)
 from stepwell.execution.records import JobExecution
 from stepwell.job.check import check_job
 from stepwell.job.job import Job
@@ -157,6 +164,23 @@ class JobOperator(JobQuestions):
         """
         return self._runner.wait(execution_id, timeout_s)
 
+    def prepare_scheduled(
+        self, job: str, parameters: Mapping[str, object], *, due: datetime, schedule: str
+    ) -> NewExecution:
+        """The execution that a schedule registers for a due time, checked and not yet recorded.
+
+        Raises:
+            NoSuchJob, JobStartError: the job cannot be started so (S8, S183).
+        """
+        definition, resolved = self._resolve(job, parameters)
+        return self._new_execution(
+            definition,
+            resolved.scheduled_like((due_parameter(due),)),
+            None,
+            trigger_source="system",
+            triggered_by=f"schedule {schedule}",
+        )
+
     # --- stop, abandon, recover --------------------------------------------------------------
 
     def stop(
@@ -251,30 +275,35 @@ class JobOperator(JobQuestions):
     ) -> tuple[Job, ResolvedParameters]:
         source = self._registry.find(record.job_name).source
         if parameters is not None or (source is not None and not source.reuses_parameters):
-            return self._resolve(record.job_name, parameters or {})
-        recorded = {p.name: parse_parameter(p) for p in record.parameters}
-        definition = self._registry.load(record.job_name, recorded)
+            definition, resolved = self._resolve(record.job_name, parameters or {})
+            return definition, resolved.scheduled_like(record.parameters)
+        definition = self._registry.load(record.job_name, parse_parameters(record.parameters))
         check_job(definition)
         return definition, restore_parameters(
             definition.name, definition.parameters, record.parameters
         )
 
     def _create(self, job: Job, resolved: ResolvedParameters, **origin: Any) -> CreatedExecution:
-        new = NewExecution(
+        new = self._new_execution(job, resolved, self._runner.owner_id, **origin)
+        try:
+            return self._repository.create_execution(new)
+        except ConnectionLost as lost:
+            self._runner.settle_birth(lost)
+            raise
+
+    def _new_execution(
+        self, job: Job, resolved: ResolvedParameters, owner_id: int | None, **origin: Any
+    ) -> NewExecution:
+        return NewExecution(
             job_name=job.name,
             parameters=resolved.recorded,
-            owner_id=self._runner.owner_id,
+            owner_id=owner_id,
             unique_key=self.clock.new_id() if job.identity == "each-start" else None,
             run_lock_key=self._run_lock_key(job, resolved.recorded),
             declared=self._declared(job, resolved.value),
             restartable=job.restartable,
             **origin,
         )
-        try:
-            return self._repository.create_execution(new)
-        except ConnectionLost as lost:
-            self._runner.settle_birth(lost)
-            raise
 
     def _run_lock_key(self, job: Job, parameters: tuple[JobParameter, ...]) -> str | None:
         """What excludes other executions while this one has not ended (S184)."""
@@ -283,7 +312,8 @@ class JobOperator(JobQuestions):
         if run_lock == "job":
             return job.name
         if run_lock == "parameters":
-            return f"{job.name}:{job_key(parameters)}"
+            # Two nights of the same job with the same parameters do not overlap either.
+            return f"{job.name}:{job_key(p for p in parameters if p.name != DUE)}"
         return None
 
     def _declared(self, job: Job, parameters: object) -> Declared:

@@ -27,6 +27,25 @@ PoolSize = Annotated[int, msgspec.Meta(ge=0)]
 
 
 @dataclass(frozen=True)
+class ScheduleSettings:
+    """When a job is started by itself.
+
+    Attributes:
+        cron: Five fields: minute, hour, day of the month, month, day of the week.
+        zone: An IANA time zone; that of the machine unless given.
+        catch_up: Which of the runs that no worker was there for run later: ``skip`` none, ``last``
+            the last one, ``all`` each of them.
+        parameters: Of each run; texts may use ``{due}``, ``{today}``, ``{yesterday}`` and
+            ``{month_start}``.
+    """
+
+    cron: str
+    zone: str | None = None
+    catch_up: Literal["skip", "last", "all"] = "last"
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class JobSettings:
     """The operators' side of one job, ``[job."NAME"]``, whatever file defines it.
 
@@ -35,11 +54,14 @@ class JobSettings:
         resources: Paths or globs that no two executions have at the same time; replaces the job's
             own (S197).
         pool: The pool, or the pools, that limit how many run at a time; replaces the job's own.
+        schedule: A cron expression, or a table with ``cron``, ``zone``, ``catch_up`` and
+            ``parameters``.
     """
 
     run_lock: Literal["parameters", "job", "none"] | None = None
     resources: tuple[str, ...] | None = None
     pool: str | tuple[str, ...] | None = None
+    schedule: str | ScheduleSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +196,10 @@ def _convert(values: dict[str, Any]) -> Settings:
         if isinstance(section, dict):
             known = tuple(f.name for f in fields(JobSettings))
             _refuse_unknown(section, known, where=f' in [job."{name}"]')
+            schedule = section.get("schedule")
+            if isinstance(schedule, dict):
+                known = tuple(f.name for f in fields(ScheduleSettings))
+                _refuse_unknown(schedule, known, where=f' in [job."{name}".schedule]')
     types = get_type_hints(Settings, include_extras=True)
     converted = {}
     for name, value in values.items():

@@ -34,6 +34,8 @@ PARTIAL_INDEXES = {
     for index in table.indexes
     if index.dialect_options["sqlite"]["where"] is not None
 }
+# These have as many rows as people have written, whatever has run.
+SMALL_TABLES = "SCAN batch_schedule"
 WHOLE_TABLE = {
     "LIST_NAMES": "names of jobs, from an index of the instances; for people",
     "LAST_STARTS": "one look a job name, from an index of the instances",
@@ -84,6 +86,7 @@ def test_sqlite_understands_it_and_reads_no_growing_table_whole(
         for step in steps
         if re.match("SCAN batch_", step[3])
         and step[3].rpartition("USING INDEX ")[2] not in PARTIAL_INDEXES
+        and not re.match(rf"{SMALL_TABLES}\b", step[3])
     ]
 
     if name.rpartition(".")[2] not in WHOLE_TABLE:

@@ -35,6 +35,7 @@ COMMANDS = {
     "history": ("stepwell.cli.executions", "history"),
     "lock": ("stepwell.cli.locks", "commands"),
     "pool": ("stepwell.cli.pools", "commands"),
+    "schedule": ("stepwell.cli.schedules", "commands"),
     "db": ("stepwell.cli.database", "commands"),
 }
 

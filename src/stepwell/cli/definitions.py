@@ -94,7 +94,7 @@ def definition_json(definition: Definition) -> dict[str, Any]:
     }
 
 
-def definition_page(definition: Definition, last_execution: str) -> Page:
+def definition_page(definition: Definition, last_execution: str, schedules: str) -> Page:
     """``stepwell jobs show JOB``."""
     job = definition.job
     page = Page()
@@ -106,6 +106,7 @@ def definition_page(definition: Definition, last_execution: str) -> Page:
             "identity": job.identity,
             "run lock": str(job.run_lock or "none"),
             "restartable": "yes" if job.restartable else "no",
+            "schedule": schedules,
             "last execution": last_execution,
         }
     )

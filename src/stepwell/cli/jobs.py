@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from stepwell.cli.definitions import Definition
     from stepwell.cli.session import Session
     from stepwell.execution.records import JobExecution
+    from stepwell.repository.schedules import RecordedSchedule
 
 commands = typer.Typer()
 
@@ -30,18 +31,21 @@ def list_jobs(
         return
     from stepwell.cli.definitions import Definition, definition_json
     from stepwell.cli.output import Output, Page
-    from stepwell.cli.representation import execution_json
+    from stepwell.cli.representation import execution_json, schedule_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
     definitions = [Definition(found.job, found.origin) for found in session.load_jobs()]
-    last, missing = _last_executions(session, [d.job.name for d in definitions])
+    last, schedules, missing = _recorded(session, [d.job.name for d in definitions])
     if wants_json:
         output.json(
             {
                 "jobs": [
                     {
                         **definition_json(definition),
+                        "schedules": [
+                            schedule_json(s) for s in schedules.get(definition.job.name, ())
+                        ],
                         "last_execution": execution_json(last[definition.job.name])
                         if definition.job.name in last
                         else None,
@@ -75,10 +79,11 @@ def show_job(
     ],
     wants_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show one job in full: its parameters, and its steps in order with their options."""
+    """Show one job in full: schedule, parameters, and its steps in order with their options."""
     from stepwell.cli.definitions import Definition, definition_json, definition_page
     from stepwell.cli.output import Output
-    from stepwell.cli.representation import execution_json
+    from stepwell.cli.representation import execution_json, schedule_json
+    from stepwell.cli.schedules import schedules_text
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -86,12 +91,19 @@ def show_job(
     registry.get(job)
     [found] = [registered for registered in registry if registered.job.name == job]
     definition = Definition(found.job, found.origin)
-    last = _last_executions(session, [job])[0].get(job)
+    executions, schedules, _ = _recorded(session, [job])
+    last, own = executions.get(job), schedules.get(job, [])
     if wants_json:
-        last_json = execution_json(last) if last else None
-        output.json({**definition_json(definition), "last_execution": last_json})
+        output.json(
+            {
+                **definition_json(definition),
+                "schedules": [schedule_json(schedule) for schedule in own],
+                "last_execution": execution_json(last) if last else None,
+            }
+        )
     else:
-        output.page(definition_page(definition, _last_text(last)))
+        when = schedules_text(own, session.clock.now())
+        output.page(definition_page(definition, _last_text(last), when))
 
 
 @commands.command("check")
@@ -129,19 +141,26 @@ def check_jobs(
     raise typer.Exit(checked_code(checked))
 
 
-def _last_executions(session: Session, names: list[str]) -> tuple[dict[str, JobExecution], str]:
-    """The last execution of each job that has one; and why there is none, if no database is."""
+def _recorded(
+    session: Session, names: list[str]
+) -> tuple[dict[str, JobExecution], dict[str, list[RecordedSchedule]], str]:
+    """Each job's last execution and its schedules; and why there are none, if no database is."""
     from stepwell.errors import CannotOpenDatabase
     from stepwell.repository.browse import last_execution_ids
     from stepwell.repository.executions import get_execution
+    from stepwell.repository.schedules import list_schedules
 
     try:
         database = session.open_database()
     except CannotOpenDatabase as error:
-        return {}, error.message
+        return {}, {}, error.message
+    schedules: dict[str, list[RecordedSchedule]] = {}
     with database, database.read() as reader:
         ids = last_execution_ids(reader)
-        return {name: get_execution(reader, ids[name]) for name in names if name in ids}, ""
+        last = {name: get_execution(reader, ids[name]) for name in names if name in ids}
+        for schedule in list_schedules(reader):
+            schedules.setdefault(schedule.schedule.job_name, []).append(schedule)
+    return last, schedules, ""
 
 
 def _row(definition: Definition, last: JobExecution | None) -> list[str]:

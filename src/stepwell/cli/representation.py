@@ -7,7 +7,7 @@ unknown is null. New keys may come; a key keeps its name and meaning within a ma
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepwell.cli.progress import StepProgress
 from stepwell.cli.reading import Details, Look, Overview
@@ -22,6 +22,9 @@ from stepwell.execution.records import (
 )
 from stepwell.execution.result import Failure
 from stepwell.repository.owners import Owner
+
+if TYPE_CHECKING:
+    from stepwell.repository.schedules import RecordedSchedule
 
 Json = dict[str, Any]
 
@@ -123,6 +126,24 @@ def step_json(progress: StepProgress, *, at: datetime) -> Json:
             "eta_s": _rounded(progress.eta_s),
         },
         "failure": failure_json(step.failure),
+    }
+
+
+def schedule_json(recorded: RecordedSchedule) -> Json:
+    """One schedule, and how far it has come."""
+    schedule = recorded.schedule
+    return {
+        "schedule": schedule.name,
+        "job": schedule.job_name,
+        "cron": schedule.cron,
+        "time_zone": schedule.time_zone,
+        "parameters": dict(schedule.parameters),
+        "catch_up": str(schedule.catch_up),
+        "defined_by": recorded.defined_by,
+        "last_due_at": iso_utc(recorded.last_due_at),
+        "skipped_due_at": iso_utc(recorded.skipped_due_at),
+        "next_due_at": iso_utc(recorded.next_due_at),
+        "paused_at": iso_utc(recorded.paused_at),
     }
 
 

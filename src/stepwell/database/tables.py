@@ -487,7 +487,11 @@ batch_schedule = Table(
     _text("time_zone", nullable=False),
     _text("parameters", nullable=False),
     _text("catch_up", nullable=False),
+    # Who wrote it last: `settings`, which may take it away again, or `operator`.
+    _text("defined_by", nullable=False),
+    # The last due time whose execution was registered; the last one that was let go since.
     _time("last_due_at"),
+    _time("skipped_due_at"),
     _time("next_due_at"),
     _time("paused_at"),
     sqlite_autoincrement=True,

@@ -14,7 +14,9 @@
     │   ├── JobExecutionNotMostRecent    ├── ContextTooLarge
     │   ├── StepUsageError               ├── PartitionsFailed
     │   ├── StartLimitExceeded           ├── JobFlowFailed
-    │   ├── JobExecutionBlocked          └── JobSecurityError
+    │   ├── JobExecutionBlocked          ├── JobSecurityError
+    │   ├── InvalidSchedule              ├── NoSuchSchedule
+    │   └── ScheduleAlreadyExists        └── ScheduleInSettings
     ├── DatabaseError                    what the database answered
     │   ├── CannotOpenDatabase           ├── DatabaseBusy
     │   ├── UnsafeFilesystem             ├── DatabaseFull
@@ -99,6 +101,12 @@ from stepwell.errors.others import (
     SettingsError,
     UnknownSetting,
 )
+from stepwell.errors.schedules import (
+    InvalidSchedule,
+    NoSuchSchedule,
+    ScheduleAlreadyExists,
+    ScheduleInSettings,
+)
 
 __all__ = [
     "Kind",
@@ -152,4 +160,8 @@ __all__ = [
     "MigrationFailed",
     "SettingsError",
     "UnknownSetting",
+    "InvalidSchedule",
+    "NoSuchSchedule",
+    "ScheduleAlreadyExists",
+    "ScheduleInSettings",
 ]

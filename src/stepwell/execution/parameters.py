@@ -9,10 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
 import msgspec
+
+# Of an execution that a schedule has started: its due time, beside the job's own parameters. With
+# the point in it no field of a model can have this name.
+DUE = "schedule.due"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,16 @@ def render_parameter(name: str, value: object, *, identifying: bool = True) -> J
     """``value`` with its type and its canonical text: ``true``, ISO 8601, shortest decimal (S8)."""
     kind, text = _render(value)
     return JobParameter(name, kind, text, identifying)
+
+
+def due_parameter(due: datetime) -> JobParameter:
+    """What tells the run of this due time from every other run of the job (S4)."""
+    return render_parameter(DUE, due.astimezone(UTC))
+
+
+def parse_parameters(recorded: Iterable[JobParameter]) -> dict[str, object]:
+    """The job's own parameters as they were given, to be validated by its model again."""
+    return {p.name: parse_parameter(p) for p in recorded if p.name != DUE}
 
 
 def _render(value: object) -> tuple[str, str | None]:

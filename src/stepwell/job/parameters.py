@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -12,7 +12,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from stepwell.errors import JobRestartError, JobStartError
-from stepwell.execution.parameters import JobParameter, parse_parameter, render_parameter
+from stepwell.execution.parameters import (
+    DUE,
+    JobParameter,
+    parse_parameters,
+    render_parameter,
+)
 
 _T = TypeVar("_T")
 
@@ -48,6 +53,10 @@ class ResolvedParameters:
     value: Any
     recorded: tuple[JobParameter, ...]
 
+    def scheduled_like(self, recorded: tuple[JobParameter, ...]) -> ResolvedParameters:
+        """With the due time that ``recorded`` may have; user code does not see it."""
+        return replace(self, recorded=(*self.recorded, *(p for p in recorded if p.name == DUE)))
+
 
 def resolve_parameters(
     job_name: str, model: type[Parameters] | None, given: Mapping[str, object]
@@ -80,16 +89,16 @@ def restore_parameters(
         JobRestartError: today's model refuses what was recorded.
     """
     try:
-        resolved = resolve_parameters(
-            job_name, model, {p.name: parse_parameter(p) for p in recorded}
-        )
+        resolved = resolve_parameters(job_name, model, parse_parameters(recorded))
     except JobStartError as error:
         raise JobRestartError(
             error.message.replace("cannot start", "cannot restart", 1),
             hint="the job's parameters have changed since: give them anew",
             fields=error.fields,
         ) from error
-    return resolved if model is not None else ResolvedParameters(resolved.value, recorded)
+    if model is None:
+        return replace(resolved, recorded=recorded)
+    return resolved.scheduled_like(recorded)
 
 
 def _as_string(name: str, value: object) -> JobParameter:

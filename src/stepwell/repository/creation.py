@@ -79,7 +79,9 @@ class CreatedExecution:
 def create_execution(
     transaction: Transaction, new: NewExecution, *, liveness: Liveness, at: datetime
 ) -> CreatedExecution:
-    """Insert an execution that is owned at birth, STARTING with fence 1 (S22, S29).
+    """Insert an execution, STARTING (S22): owned with fence 1, or waiting with fence 0 (S29).
+
+    What waits for a worker waits for its run lock too (S184).
 
     Raises:
         JobInstanceAlreadyComplete, JobExecutionAlreadyRunning, JobRestartError: what the
@@ -94,7 +96,7 @@ def create_execution(
         instance, previous = _instance_to_start(transaction, new, liveness, at=at)
     else:
         instance, previous = _instance_to_restart(transaction, new, liveness)
-    if new.run_lock_key is not None:
+    if new.run_lock_key is not None and new.owner_id is not None:
         _refuse_held_lock(transaction, new, liveness)
     if new.declared:
         _refuse_blocked(transaction, new, liveness)

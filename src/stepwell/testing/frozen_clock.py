@@ -78,3 +78,7 @@ class FrozenClock(Clock):
         with self._lock:
             self._id += 1
             return f"{self._id:032x}"
+
+    def zone_name(self) -> str:
+        """Everywhere the same."""
+        return "UTC"
