@@ -410,6 +410,22 @@ def test_a_schedule_that_cannot_be_fired_holds_up_no_other(
     assert [("billing", NIGHT)] == again
 
 
+def test_a_run_that_may_not_be_registered_holds_up_no_other(
+    node: Node, settings: Settings, clock: FrozenClock
+) -> None:
+    """Goal: nothing is left of it, and it stays due. Method: its pool has no size."""
+    node.schedules.add("tidy", "0 1 * * *", {}, name="a")
+    node.schedules.add("billing", "0 2 * * *", {"day": "{today}"}, name="b")
+    clock.advance(DAY_S)
+    with Node.open(settings, clock=clock) as broken:
+        know(broken, BILLING, tasklet_job("tidy", nothing, pool="nowhere"))
+        fired = [f.recorded.name for f in broken.schedules.fire_due()]
+        left = rows(broken, "SELECT job_name FROM batch_job_instance")
+
+    assert (["b"], [("billing",)]) == (fired, left)
+    assert ["a"] == [f.recorded.name for f in node.schedules.fire_due()]
+
+
 def test_a_worker_leaves_jobs_that_it_does_not_know_to_others(
     node: Node, settings: Settings, clock: FrozenClock
 ) -> None:
