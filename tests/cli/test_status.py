@@ -78,6 +78,19 @@ def test_failed_and_partial_partitions_are_listed_and_all_when_asked(past: Folde
     assert {"rows": 10} == every[0]["counts"]
 
 
+def test_the_times_of_partitions_are_told_in_four_numbers(past: Folder) -> None:
+    """Those of an execution without partitions are none."""
+    out = past.done("status", "4").out
+    (times,) = past.json("status", "4")["partition_times"]
+
+    assert re.search(r"^Times of partitions$", out, re.MULTILINE)
+    assert re.search(r"^shares +10( +[\d.]+ m?s){4}$", out, re.MULTILINE)
+    assert ("shares", 10) == (times["step"], times["measured"])
+    assert 0 <= times["min_s"] <= times["p50_s"] <= times["p95_s"] <= times["max_s"] < 60
+    assert [] == past.json("status", "1")["partition_times"]
+    assert "Times of partitions" not in past.done("status", "1").out
+
+
 def test_an_unknown_execution_is_refused(past: Folder) -> None:
     past.call("status", "99").refused(2, "cannot find execution 99", "hint: ")
     past.call("status", "99", "--watch").refused(2, "cannot find execution 99")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from stepwell import (
     StepContext,
     TaskletStep,
 )
+from stepwell.repository import browse
+from stepwell.testing import FrozenClock
 from tests.conformance.stories import (
     Blocked,
     Toggle,
@@ -226,3 +229,58 @@ def test_the_counters_of_a_chunk_step_equal_its_events(node: Node) -> None:
         node, "SELECT phase, position, item, error_type, error_message FROM batch_skip"
     )
     assert [] == findings(node)
+
+
+# --- the times of partitions ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 19, 20, 21, 100])
+def test_times_of_partitions_are_those_of_its_rows(
+    number: int, node: Node, clock: FrozenClock
+) -> None:
+    """Method: the clock is advanced by odd parts of a second; the ranks are counted in Python."""
+    seconds = [n * 0.100_1 + 0.000_001 * (n % 3) for n in range(number)][::-1]
+
+    def take(n: int) -> None:
+        clock.advance(seconds[n])
+
+    steps = [
+        TaskletStep("before", nothing),
+        PartitionedStep("days", range(number), take, executor="inline"),
+        PartitionedStep("one", [0], lambda: clock.advance(3), executor="inline"),
+        PartitionedStep("none", [], nothing, executor="inline"),
+    ]
+    execution = node.operator.run(Job("recalc", steps=steps))
+    days, one = node.operator.get_step_executions(execution.execution_id)[1:3]
+    with node.database.read() as reader:
+        found = browse.partition_times(reader, execution.execution_id)
+
+    ranked = sorted(seconds)
+    rank = {percent: ranked[math.ceil(number * percent / 100) - 1] for percent in (50, 95)}
+    assert found == {
+        days.step_execution_id: (
+            number,
+            *(pytest.approx(s, abs=1e-6) for s in (ranked[0], rank[50], rank[95], ranked[-1])),
+        ),
+        one.step_execution_id: (1, 3, 3, 3, 3),
+    }
+
+
+def test_the_times_of_a_restart_are_those_of_what_it_ran(node: Node, clock: FrozenClock) -> None:
+    """S156: kept partitions took their time in an earlier execution."""
+    toggle = Toggle()
+
+    def run(n: int) -> None:
+        clock.advance(n)
+        if n == 3 and not toggle.works:
+            raise ValueError(n)
+
+    job = Job("recalc", steps=[PartitionedStep("days", [1, 2, 3], run, executor="inline")])
+    node.operator.run(job)
+    toggle.works = True
+    again = node.operator.run(job)
+    with node.database.read() as reader:
+        first, second = (browse.partition_times(reader, i) for i in (1, again.execution_id))
+
+    assert [(3, 1, 2, 3, 3)] == list(first.values())
+    assert [(1, 3, 3, 3, 3)] == list(second.values())

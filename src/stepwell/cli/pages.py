@@ -18,7 +18,14 @@ from stepwell.cli.running import (
     step_counts,
     steps_table,
 )
-from stepwell.cli.text import count, duration, local_time, seconds_between, shorten
+from stepwell.cli.text import (
+    count,
+    duration,
+    fine_duration,
+    local_time,
+    seconds_between,
+    shorten,
+)
 from stepwell.execution.parameters import describe_parameters
 from stepwell.execution.records import JobExecution, PartitionExecution
 
@@ -95,6 +102,7 @@ def details_page(details: Details, *, all_partitions: bool = False) -> Page:
     if look.steps:
         page.heading("Steps")
         steps_table(page, look.steps, look)
+    _add_partition_times(page, details)
     _add_partitions(page, details, all_partitions=all_partitions)
     _add_skips(page, details)
     page.heading("History")
@@ -167,6 +175,21 @@ def _facts(details: Details) -> dict[str, str]:
         "last completed step": execution.last_step or "",
         "stop": "requested" if is_to_stop(execution) else "",
     }
+
+
+def _add_partition_times(page: Page, details: Details) -> None:
+    rows = [
+        [
+            progress.step.step_name,
+            count(times.measured),
+            *(fine_duration(s) for s in (times.min_s, times.p50_s, times.p95_s, times.max_s)),
+        ]
+        for progress in details.look.steps
+        if (times := details.partition_times.get(progress.step.step_execution_id))
+    ]
+    if rows:
+        page.heading("Times of partitions")
+        page.table(["STEP", ">PARTITIONS", ">MIN", ">P50", ">P95", ">MAX"], rows)
 
 
 def _add_partitions(page: Page, details: Details, *, all_partitions: bool) -> None:

@@ -82,6 +82,7 @@ class Details:
         earlier: The ids of the instance's executions before this one.
         later_id: The last execution of the instance, when that is another one.
         partitions: Of each partitioned step, by its step execution id.
+        partition_times: Of each step that has recorded results of partitions, likewise.
     """
 
     look: Look
@@ -91,6 +92,7 @@ class Details:
     skips: tuple[SkippedItem, ...]
     skip_count: int
     partitions: dict[int, tuple[PartitionExecution, ...]]
+    partition_times: dict[int, browse.PartitionTimes]
 
 
 class Watch:
@@ -160,6 +162,7 @@ class Watch:
                     for step in steps
                     if step.partition_total is not None
                 },
+                partition_times=browse.partition_times(reader, execution_id),
             )
         return replace(details, look=self._with_liveness(details.look))
 

@@ -77,6 +77,11 @@ def details_json(details: Details) -> Json:
             for progress in details.look.steps
             for partition in details.partitions.get(progress.step.step_execution_id, ())
         ],
+        "partition_times": [
+            {"step": progress.step.step_name, **times._asdict()}
+            for progress in details.look.steps
+            if (times := details.partition_times.get(progress.step.step_execution_id))
+        ],
         "skip_count": details.skip_count,
         "skips": [_skip(skip) for skip in details.skips],
         "history": [_change(change) for change in details.history],

@@ -40,6 +40,14 @@ def iso_utc(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def fine_duration(seconds: float) -> str:
+    """``0.017 ms``, ``25.8 ms``, then as ``duration``: for what may take next to no time."""
+    if seconds >= 1:
+        return duration(seconds)
+    milliseconds = 1000 * max(seconds, 0)
+    return f"{milliseconds:.1f} ms" if milliseconds >= 1 else f"{milliseconds:.3f} ms"
+
+
 def duration(seconds: float | None) -> str:
     """``0.41 s``, ``12.3 s``, ``4 min 12 s``, ``2 h 3 min``, ``3 d 4 h``; empty for None."""
     if seconds is None:

@@ -1,4 +1,4 @@
-"""The column types that the two databases store differently."""
+"""The column types that the two databases store differently, and how they subtract times."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import TIMESTAMP, Dialect, Text
+from sqlalchemy import TIMESTAMP, BigInteger, Dialect, Text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
@@ -72,3 +74,30 @@ class UtcTimestamp(TypeDecorator[datetime]):
     ) -> Callable[[Any], datetime | None]:
         """From the driver to Python."""
         return _as_utc_or_none if dialect.name == "postgresql" else _parsed_or_none
+
+
+class Elapsed(FunctionElement[Any]):
+    """The time between two columns of moments, to be compared and ordered by, exact to 1 µs.
+
+    Microseconds on SQLite, an interval on PostgreSQL: whoever wants seconds selects both moments.
+    """
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(Elapsed)
+def _subtracted(element: Elapsed, compiler: Any, **options: Any) -> str:
+    first, last = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"({last} - {first})"
+
+
+@compiles(Elapsed, "sqlite")
+def _subtracted_texts(element: Elapsed, compiler: Any, **options: Any) -> str:
+    first, last = (compiler.process(clause, **options) for clause in element.clauses)
+    # 2026-11-20T01:02:03.123456Z: whole seconds by the calendar, which rounds what is finer, then
+    # the six digits.
+    return (
+        f"((strftime('%s', substr({last}, 1, 19)) - strftime('%s', substr({first}, 1, 19)))"
+        f" * 1000000 + substr({last}, 21, 6) - substr({first}, 21, 6))"
+    )

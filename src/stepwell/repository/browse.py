@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, text
 
@@ -14,8 +14,10 @@ from stepwell.database.tables import (
     batch_job_instance,
     batch_partition,
     batch_partition_execution,
+    batch_step_execution,
 )
 from stepwell.database.transaction import Reader
+from stepwell.database.types import Elapsed
 from stepwell.execution.records import JobExecution, PartitionExecution
 from stepwell.execution.status import BatchStatus
 from stepwell.repository.executions import RUNNING_EXECUTIONS
@@ -96,6 +98,57 @@ TROUBLED_PARTITIONS = Prepared(
     .order_by(_p.partition_number)
     .limit(bindparam("count_"))
 )
+# Of each step the four attempts that stand for all: nothing is read into Python that is not shown.
+_timed = (
+    select(
+        _p.step_execution_id,
+        _p.start_time,
+        _p.end_time,
+        func.row_number()
+        .over(partition_by=_p.step_execution_id, order_by=Elapsed(_p.start_time, _p.end_time))
+        .label("place"),
+        func.count().over(partition_by=_p.step_execution_id).label("total"),
+    )
+    .where(
+        _p.step_execution_id.in_(
+            select(batch_step_execution.c.step_execution_id).where(
+                batch_step_execution.c.job_execution_id == bindparam("id_")
+            )
+        ),
+        _p.result.is_not(None),
+    )
+    .subquery()
+)
+PARTITION_TIMES = Prepared(
+    select(
+        _timed.c.step_execution_id,
+        _timed.c.start_time,
+        _timed.c.end_time,
+        _timed.c.place,
+        _timed.c.total,
+    ).where(
+        or_(
+            _timed.c.place == 1,
+            _timed.c.place == text("(total + 1) / 2"),
+            _timed.c.place == text("(95 * total + 99) / 100"),
+            _timed.c.place == _timed.c.total,
+        )
+    )
+)
+
+
+class PartitionTimes(NamedTuple):
+    """How long the partitions of one step execution took that have a result, in seconds.
+
+    The percentiles are times of partitions: the shortest that at least 50 or 95 in 100 of them did
+    not exceed.
+    """
+
+    measured: int
+    min_s: float
+    p50_s: float
+    p95_s: float
+    max_s: float
 
 
 def list_executions(
@@ -176,3 +229,24 @@ def list_troubled_partitions(
     """The first ``count`` attempts of a step that failed or were partial, by number."""
     rows = reader.fetch_all(TROUBLED_PARTITIONS, {"id_": step_execution_id, "count_": count})
     return [partition_execution(row) for row in rows]
+
+
+def partition_times(reader: Reader, execution_id: int) -> dict[int, PartitionTimes]:
+    """Of each step execution of an execution that has recorded results, by its id."""
+    seconds: dict[int, dict[int, float]] = {}
+    totals: dict[int, int] = {}
+    for step_id, start, end, place, total in reader.fetch_all(
+        PARTITION_TIMES, {"id_": execution_id}
+    ):
+        seconds.setdefault(step_id, {})[place] = (end - start).total_seconds()
+        totals[step_id] = total
+    return {
+        step_id: PartitionTimes(
+            measured=total,
+            min_s=seconds[step_id][1],
+            p50_s=seconds[step_id][(total + 1) // 2],
+            p95_s=seconds[step_id][(95 * total + 99) // 100],
+            max_s=seconds[step_id][total],
+        )
+        for step_id, total in totals.items()
+    }
