@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from types import TracebackType
 
 from stepwell.clock import Clock
@@ -15,6 +16,9 @@ from stepwell.repository.questions import Access
 from stepwell.repository.repository import JobRepository
 from stepwell.schedules import Schedules
 from stepwell.settings import Settings, load_settings
+from stepwell.worker import Duty, Tell, Worker
+
+SCHEDULES_S = 1.0  # A minute's job starts within its first seconds.
 
 
 class Node:
@@ -50,6 +54,10 @@ class Node:
         self.schedules = Schedules(
             self.repository, self.registry, self.operator, settings, access=access
         )
+        # What a worker of this node does on its timer, beside claiming and recovery.
+        self.duties: list[Duty] = [
+            Duty("the schedules", SCHEDULES_S, self.schedules.fire_due),
+        ]
 
     @classmethod
     def open(
@@ -112,6 +120,33 @@ class Node:
                 settings.folder,
                 system_properties=settings.system_properties,
             )
+
+    def worker(
+        self,
+        *,
+        parallel: int = 1,
+        jobs: Collection[str] = (),
+        drain: bool = False,
+        tell: Tell | None = None,
+    ) -> Worker:
+        """A worker for the registered executions of this database; see :class:`.Worker`.
+
+        The schedules of the settings are recorded first.
+
+        Raises:
+            InvalidSetting: a schedule of the settings cannot work.
+        """
+        self.schedules.reconcile()
+        options = {} if tell is None else {"tell": tell}
+        return Worker(
+            self.operator,
+            self.clock,
+            parallel=parallel,
+            jobs=jobs,
+            drain=drain,
+            duties=self.duties,
+            **options,
+        )
 
     def close(self) -> None:
         """Stop what runs here, wait within the shutdown timeout, close the connections."""

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from stepwell.clock import Clock
-from stepwell.errors import ConnectionLost, JobRestartError, JobStartError
+from stepwell.errors import (
+    ConnectionLost,
+    JobRestartError,
+    JobStartError,
+    NoSuchJob,
+    StepwellError,
+)
 from stepwell.execution.parameters import (
-    DUE,
-    JobParameter,
     due_parameter,
-    job_key,
-    parse_parameters,
 )
 from stepwell.execution.records import JobExecution
-from stepwell.job.check import check_job
 from stepwell.job.job import Job
-from stepwell.job.parameters import ResolvedParameters, resolve_parameters, restore_parameters
 from stepwell.job.registry import JobRegistry
-from stepwell.job.resource import Declared, declare
 from stepwell.repository import executions
 from stepwell.repository.creation import CreatedExecution, NewExecution, refuse_restart
 from stepwell.repository.history import Because
 from stepwell.repository.questions import Access, JobQuestions
+from stepwell.repository.queue import PRIORITY_MAX
 from stepwell.repository.repository import JobRepository
+from stepwell.runner.ready import ReadyJob, ReadyJobs
 from stepwell.runner.runner import Runner
 from stepwell.settings import Settings
 
@@ -36,12 +38,22 @@ def _restarting() -> Iterator[None]:
     """What is wrong with a definition or with parameters has a name of its own here (S8, S183)."""
     try:
         yield
-    except JobStartError as error:
+    except (JobStartError, NoSuchJob) as error:
         raise JobRestartError(
-            error.message.replace("cannot start", "cannot restart", 1),
+            re.sub("cannot (start|find)", "cannot restart", error.message, count=1),
             hint=error.hint,
             fields=error.fields,
         ) from error
+
+
+def _require_priority(purpose: str, priority: int) -> None:
+    if abs(priority) > PRIORITY_MAX:
+        raise JobStartError(
+            f"cannot {purpose}: a priority must be from {-PRIORITY_MAX} to {PRIORITY_MAX},"
+            f" got {priority}",
+            hint="a higher number goes first, 0 is the default",
+            fields={"priority": priority},
+        )
 
 
 class JobOperator(JobQuestions):
@@ -63,6 +75,7 @@ class JobOperator(JobQuestions):
     ) -> None:
         super().__init__(repository, registry, access)
         self._settings = settings
+        self._jobs = ReadyJobs(registry, settings, repository.clock)
         self._runner = Runner(repository, purpose=purpose)
 
     @property
@@ -96,15 +109,79 @@ class JobOperator(JobQuestions):
             JobExecutionBlocked: a pool is full or a resource is held (S197).
         """
         self._permit("start", job if isinstance(job, str) else job.name)
-        definition, resolved = self._resolve(job, parameters or {})
+        ready = self._jobs.prepare(job, parameters or {})
         created = self._create(
-            definition,
-            resolved,
+            ready, again=again, trigger_source=trigger_source, triggered_by=triggered_by
+        )
+        return self._runner.run_on_thread(ready.work(created))
+
+    def register(
+        self,
+        job: str | Job,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        priority: int | None = None,
+        run_after: datetime | None = None,
+        after: int | None = None,
+        again: bool = False,
+        trigger_source: str = "user",
+        triggered_by: str | None = None,
+    ) -> int:
+        """Record an execution for a worker and return its id; ``stepwell work`` runs it.
+
+        A higher ``priority`` goes first (default: the job's setting, else 0). It does not run
+        before ``run_after`` (an aware datetime), and with ``after`` not before the instance of that
+        execution is COMPLETED. Works while anything runs.
+
+        Raises:
+            what :meth:`start` raises; a held run lock only makes it wait (S184).
+            NoSuchJobExecution, JobStartError: ``after`` is unknown, or never completes.
+        """
+        self._permit("register", job if isinstance(job, str) else job.name)
+        ready = self._jobs.prepare(job, parameters or {})
+        _require_priority(f"register job {ready.job.name!r}", priority or 0)
+        if run_after is not None and run_after.tzinfo is None:
+            raise JobStartError(
+                f"cannot register job {ready.job.name!r}: run_after must have a time zone,"
+                f" got {run_after.isoformat()}",
+                hint="use an aware datetime",
+                fields={"job": ready.job.name},
+            )
+        registered = ready.registered(
+            priority=priority,
+            run_after=run_after,
+            after_id=after,
             again=again,
             trigger_source=trigger_source,
             triggered_by=triggered_by,
         )
-        return self._runner.run_on_thread(created, definition, resolved.value)
+        return self._repository.create_execution(registered).execution.execution_id
+
+    def run_registered(
+        self, count: int, *, jobs: Collection[str] = (), on_end: Callable[[int], None]
+    ) -> Iterator[JobExecution]:
+        """Claim up to ``count`` registered executions and run each on a thread; for the worker.
+
+        Only of ``jobs``, by default of all that are known here. ``on_end`` is called with the id
+        when one has ended, on its thread; ``wait`` then gives the outcome.
+        """
+        self._permit("run_registered")
+        owner_id = self._runner.owner_id
+        for claimed in self._repository.claim_executions(
+            owner_id, jobs=self._known(jobs), count=count
+        ):
+            try:
+                work = self._jobs.prepare_recorded(claimed.execution).work(claimed)
+            except StepwellError as error:
+                self._runner.fail(claimed, error)
+                on_end(claimed.execution.execution_id)
+            else:
+                self._runner.run_on_thread(work, on_end)
+            yield claimed.execution
+
+    def may_still_start(self, jobs: Collection[str] = ()) -> bool:
+        """Whether something of the queue could start now, or when what runs now has ended."""
+        return self._repository.may_still_start(self._known(jobs))
 
     def run(
         self,
@@ -123,11 +200,17 @@ class JobOperator(JobQuestions):
             be recorded; the row is then settled by recovery (S190).
         """
         self._permit("run", job if isinstance(job, str) else job.name)
-        definition, resolved = self._resolve(job, parameters or {})
-        created = self._create(definition, resolved, again=again)
-        return self._runner.run(created, definition, resolved.value)
+        ready = self._jobs.prepare(job, parameters or {})
+        return self._runner.run(ready.work(self._create(ready, again=again)))
 
-    def restart(self, execution_id: int, parameters: Mapping[str, object] | None = None) -> int:
+    def restart(
+        self,
+        execution_id: int,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        actor: str = "operator",
+        reason: str | None = None,
+    ) -> int:
         """Run a FAILED or STOPPED execution's instance again, on a thread; return the new id.
 
         Without parameters those of the execution are used again, by a Jakarta Batch job none; given
@@ -147,11 +230,14 @@ class JobOperator(JobQuestions):
                 record, last, self._repository.database.liveness, restartable=restartable
             )
         with _restarting():
-            definition, resolved = self._resolve_again(record, parameters)
+            ready = self._jobs.prepare_again(record, parameters)
             created = self._create(
-                definition, resolved, restart_of=execution_id, reuses=parameters is None
+                ready,
+                restart_of=execution_id,
+                reuses=parameters is None,
+                because=Because(actor, reason),
             )
-        return self._runner.run_on_thread(created, definition, resolved.value)
+        return self._runner.run_on_thread(ready.work(created))
 
     def wait(self, execution_id: int, timeout_s: float | None = None) -> JobExecution | None:
         """Wait for an execution that this operator runs; None when the time ran out first.
@@ -172,14 +258,8 @@ class JobOperator(JobQuestions):
         Raises:
             NoSuchJob, JobStartError: the job cannot be started so (S8, S183).
         """
-        definition, resolved = self._resolve(job, parameters)
-        return self._new_execution(
-            definition,
-            resolved.scheduled_like((due_parameter(due),)),
-            None,
-            trigger_source="system",
-            triggered_by=f"schedule {schedule}",
-        )
+        ready = self._jobs.prepare(job, parameters, scheduled_like=(due_parameter(due),))
+        return ready.registered(trigger_source="system", triggered_by=f"schedule {schedule}")
 
     # --- stop, abandon, recover --------------------------------------------------------------
 
@@ -221,8 +301,10 @@ class JobOperator(JobQuestions):
 
         Raises:
             NoSuchJobExecution, JobExecutionNotRunning: nothing was asked.
+            JobStartError: the number is beyond every priority.
         """
         self._permit("set_priority", execution_id)
+        _require_priority(f"set the priority of execution {execution_id}", priority)
         return self._repository.request_priority(execution_id, priority, Because(actor, reason))
 
     def recover(
@@ -260,68 +342,13 @@ class JobOperator(JobQuestions):
         """Stop what runs here, wait for it within the shutdown timeout, end this owner."""
         self._runner.close(timeout_s=self._settings.shutdown_timeout_s)
 
-    # --- how ---------------------------------------------------------------------------------
+    def _known(self, jobs: Collection[str]) -> frozenset[str]:
+        return frozenset(jobs or (registered.name for registered in self._registry))
 
-    def _resolve(
-        self, job: str | Job, parameters: Mapping[str, object]
-    ) -> tuple[Job, ResolvedParameters]:
-        """The definition as it now is (S63), and the parameters that it takes (S8)."""
-        definition = self._registry.load(job, parameters) if isinstance(job, str) else job
-        check_job(definition)
-        return definition, resolve_parameters(definition.name, definition.parameters, parameters)
-
-    def _resolve_again(
-        self, record: JobExecution, parameters: Mapping[str, object] | None
-    ) -> tuple[Job, ResolvedParameters]:
-        source = self._registry.find(record.job_name).source
-        if parameters is not None or (source is not None and not source.reuses_parameters):
-            definition, resolved = self._resolve(record.job_name, parameters or {})
-            return definition, resolved.scheduled_like(record.parameters)
-        definition = self._registry.load(record.job_name, parse_parameters(record.parameters))
-        check_job(definition)
-        return definition, restore_parameters(
-            definition.name, definition.parameters, record.parameters
-        )
-
-    def _create(self, job: Job, resolved: ResolvedParameters, **origin: Any) -> CreatedExecution:
-        new = self._new_execution(job, resolved, self._runner.owner_id, **origin)
+    def _create(self, ready: ReadyJob, **origin: Any) -> CreatedExecution:
+        new = ready.owned(self._runner.owner_id, **origin)
         try:
             return self._repository.create_execution(new)
         except ConnectionLost as lost:
             self._runner.settle_birth(lost)
             raise
-
-    def _new_execution(
-        self, job: Job, resolved: ResolvedParameters, owner_id: int | None, **origin: Any
-    ) -> NewExecution:
-        return NewExecution(
-            job_name=job.name,
-            parameters=resolved.recorded,
-            owner_id=owner_id,
-            unique_key=self.clock.new_id() if job.identity == "each-start" else None,
-            run_lock_key=self._run_lock_key(job, resolved.recorded),
-            declared=self._declared(job, resolved.value),
-            restartable=job.restartable,
-            **origin,
-        )
-
-    def _run_lock_key(self, job: Job, parameters: tuple[JobParameter, ...]) -> str | None:
-        """What excludes other executions while this one has not ended (S184)."""
-        section = self._settings.job.get(job.name)
-        run_lock = section.run_lock if section and section.run_lock else job.run_lock
-        if run_lock == "job":
-            return job.name
-        if run_lock == "parameters":
-            # Two nights of the same job with the same parameters do not overlap either.
-            return f"{job.name}:{job_key(p for p in parameters if p.name != DUE)}"
-        return None
-
-    def _declared(self, job: Job, parameters: object) -> Declared:
-        """What it needs for itself, the settings before the job's own (S197)."""
-        section = self._settings.job.get(job.name)
-        resources, pool = job.resources, job.pool
-        if section is not None and section.resources is not None:
-            resources = section.resources
-        if section is not None and section.pool is not None:
-            pool = section.pool
-        return declare(job.name, resources, pool, parameters, self._settings.folder)

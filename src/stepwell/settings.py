@@ -24,6 +24,7 @@ PREFIX = "STEPWELL_"
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 PoolSize = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,20 @@ class JobSettings:
         pool: The pool, or the pools, that limit how many run at a time; replaces the job's own.
         schedule: A cron expression, or a table with ``cron``, ``zone``, ``catch_up`` and
             ``parameters``.
+        priority: Of what is registered without one; a higher number goes first.
+        timeout_s: Replaces the job's own (S186).
+        attempts: Replaces the job's own (S186).
+        max_recoveries: Replaces that of all jobs (S191).
     """
 
     run_lock: Literal["parameters", "job", "none"] | None = None
     resources: tuple[str, ...] | None = None
     pool: str | tuple[str, ...] | None = None
     schedule: str | ScheduleSettings | None = None
+    priority: int | None = None
+    timeout_s: Seconds | None = None
+    attempts: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_recoveries: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,7 @@ class Settings:
         gate_timeout_s: Seconds that a writer waits for its turn.
         shutdown_timeout_s: Seconds that a stopped process waits for its running work.
         pools: Name and size of each pool; see :mod:`stepwell.repository.pools`.
+        max_recoveries: How often registered work whose worker died goes on by itself (S191).
         folder: Where ``stepwell.toml`` stands, or the working folder; not a setting.
         file: The file that was read, or None; not a setting.
     """
@@ -95,6 +105,7 @@ class Settings:
     gate_timeout_s: Seconds = 30.0
     shutdown_timeout_s: Seconds = 30.0
     pools: dict[str, PoolSize] = field(default_factory=dict)
+    max_recoveries: Count = 3
     job: dict[str, JobSettings] = field(default_factory=dict)
     folder: Path = field(default_factory=Path.cwd)
     file: Path | None = None
@@ -227,5 +238,6 @@ _RULES = {
     "gate_timeout_s": "seconds above 0",
     "shutdown_timeout_s": "seconds above 0",
     "pools": "a section [pools] of names and whole numbers, 0 or more",
+    "max_recoveries": "0 or more",
     "job": 'sections [job."NAME"]',
 }

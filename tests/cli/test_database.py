@@ -62,7 +62,7 @@ AS_OTHERS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid(
 @pytest.mark.skipif(
     bool(AS_OTHERS) and shutil.which(AS_OTHERS[0]) is None, reason="root cannot be refused here"
 )
-@pytest.mark.parametrize("words", [["status"], ["run", "talks"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["status"], ["run", "talks"], ["work"]], ids=" ".join)
 def test_a_database_that_cannot_be_written_is_refused(folder: Folder, words: list[str]) -> None:
     folder.done("init")
     database = folder.path / "stepwell.db"

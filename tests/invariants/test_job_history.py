@@ -200,7 +200,7 @@ class JobHistory(RuleBasedStateMachine):
             self.nodes[node].operator.stop(execution_id)
             # Its owner reads the request, as the watcher would in a moment.
             owner = self.nodes[self.model.executions[execution_id].node].operator
-            owner._running[execution_id].read_requests()
+            owner._runner._running[execution_id].read_requests()
 
         self.both(lambda: self.model.stop(execution_id), ask)
 

@@ -349,7 +349,7 @@ def test_a_restart_may_begin_at_any_job_level_step_flow_or_split(node: Node, wal
 def test_a_second_visit_fails_the_job_at_run_time(node: Node, walk: Walk) -> None:
     """S47: a graph that got past the check; not even a step that was skipped is visited twice."""
     job = jsl_job(walk.step("a", next="b"), walk.step("b", next="a"))
-    with patch("stepwell.operator.check_job"):
+    with patch("stepwell.runner.ready.check_job"):
         execution = run_job(node, job)
         again = restart(node, execution)
 

@@ -33,11 +33,11 @@ class Changes:
         before = self._status.get(look.execution_id)
         self._status[look.execution_id] = execution.batch_status
         if self._names_execution and before != execution.batch_status:
-            yield _line(look.at, headline(look))
+            yield timed(look.at, headline(look))
         for progress in look.steps:
             for text in self._of_step(progress, look.at):
                 whose = f"execution {look.execution_id} " if self._names_execution else ""
-                yield _line(look.at, f"{whose}{text}")
+                yield timed(look.at, f"{whose}{text}")
 
     @property
     def told(self) -> set[int]:
@@ -68,5 +68,6 @@ class Changes:
             yield f"{name}: {', '.join(filter(None, parts))}"
 
 
-def _line(at: datetime, text: str) -> str:
+def timed(at: datetime, text: str) -> str:
+    """A line with its time of day."""
     return f"{at.astimezone():%H:%M:%S} {text}"

@@ -27,6 +27,8 @@ COMMANDS = {
     "init": ("stepwell.cli.init", "init"),
     "jobs": ("stepwell.cli.jobs", "commands"),
     "run": ("stepwell.cli.run", "run"),
+    "register": ("stepwell.cli.work", "register"),
+    "work": ("stepwell.cli.work", "work"),
     "status": ("stepwell.cli.status", "status"),
     "stop": ("stepwell.cli.executions", "stop"),
     "restart": ("stepwell.cli.run", "restart"),

@@ -39,10 +39,17 @@ class LineFormatter(logging.Formatter):
         return line
 
 
+def _is_not_shown_anyhow(record: logging.LogRecord) -> bool:
+    """How an execution has ended is told on stdout already."""
+    return not getattr(record, "is_shown", False)
+
+
 def set_up_logging(verbosity: int) -> None:
     """WARNING, with one ``-v`` INFO, with two DEBUG; everything goes to stderr."""
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
     handler = StderrHandler()
+    if verbosity == 0:
+        handler.addFilter(_is_not_shown_anyhow)
     handler.setFormatter(LineFormatter(traces=verbosity > 0))
     logging.basicConfig(level=level, handlers=[handler])
     for name in _TALKATIVE:

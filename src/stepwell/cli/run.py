@@ -37,13 +37,14 @@ def run(
     Executions whose process is proven dead are recovered first. A failed or stopped instance goes
     on where it stopped. Ctrl-C stops after the current chunk, twice ends at once.
     """
+    from stepwell.cli.asking import require_job, user
     from stepwell.cli.output import Output
     from stepwell.cli.words import read_parameters
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
     given = read_parameters(f"start job {job!r}", f"stepwell run {job}", parameters or [])
-    _require_job(session, job)
+    require_job(session, job)
     with session.open_node(create=True, purpose="run") as node:
         node.load_jobs()
         recovered = node.operator.recover_dead()
@@ -53,7 +54,7 @@ def run(
             session,
             node,
             output,
-            lambda: node.operator.start(job, given, again=again, triggered_by=_user()),
+            lambda: node.operator.start(job, given, again=again, triggered_by=user()),
             recovered=recovered,
         )
     raise typer.Exit(code)
@@ -91,35 +92,6 @@ def restart(
             lambda: node.operator.restart(execution_id, given or None),
         )
     raise typer.Exit(code)
-
-
-def _require_job(session: Session, name: str) -> None:
-    """Refuse an unknown job before a database is made for it.
-
-    Raises:
-        NoSuchJob: with the nearest name, or where the settings are missing.
-    """
-    from stepwell.errors import NoSuchJob
-
-    registry = session.load_jobs()
-    settings = session.settings
-    if settings.file is None and not settings.jobs:
-        raise NoSuchJob(
-            f"cannot find job {name!r}: there is no stepwell.toml in {str(settings.folder)!r}",
-            hint="`stepwell init` writes one; or go to its folder, or name it with `--config`",
-            fields={"job": name, "known": []},
-        )
-    registry.get(name)
-
-
-def _user() -> str | None:
-    """The login name of whoever starts a job; None where the system knows none."""
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return None
 
 
 def _tell_recovered(output: Output, execution: JobExecution) -> None:

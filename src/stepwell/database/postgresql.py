@@ -234,7 +234,11 @@ class PostgresqlDialect(Dialect):
             self._application_name = owner_name(owner_id)
             if self._owners_session is None or self._owners_session.closed:
                 self._owners_session = self._session()
-            held = self._ask_owners_session("pg_try_advisory_lock", owner_id)
+            try:
+                held = self._ask_owners_session("pg_try_advisory_lock", owner_id)
+            except ConnectionLost:  # Somebody took this process for dead, and ended its sessions.
+                self._owners_session = self._session()
+                held = self._ask_owners_session("pg_try_advisory_lock", owner_id)
             if held:
                 self._owners_held.add(owner_id)
             return held

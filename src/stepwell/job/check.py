@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,7 @@ def _job_faults(job: Job) -> Iterator[str]:
         yield f"identity must be 'parameters' or 'each-start', got {job.identity!r}"
     if job.run_lock not in ("parameters", "job", None):
         yield f"run_lock must be 'parameters', 'job' or None, got {job.run_lock!r}"
+    yield from _registered_faults(job)
     if not job.steps:
         yield "steps must hold at least one step, got none"
     strangers = list(_strangers(job.steps))
@@ -64,6 +66,18 @@ def _job_faults(job: Job) -> Iterator[str]:
     yield from _container_faults(job.steps, job.steps, implied=job.implied_next)
     for step in partitioned_steps(job.steps):
         yield from (f"step {step.name!r}: {fault}" for fault in off_thread_faults(job, step))
+
+
+def _registered_faults(job: Job) -> Iterator[str]:
+    """Of what concerns a worker alone (S186)."""
+    if job.timeout_s is not None and not _is_number(job.timeout_s, above=0):
+        yield f"timeout_s must be above 0, got {job.timeout_s!r}"
+    if not _is_whole_number(job.attempts, at_least=1):
+        yield f"attempts must be 1 or more, got {job.attempts!r}"
+    if not callable(job.backoff) and not _is_number(job.backoff, at_least=0):
+        yield f"backoff must be seconds, 0 or more, or a function, got {job.backoff!r}"
+    if isinstance(job.on_completion, str) or not all(map(_is_name, job.on_completion)):
+        yield f"on_completion must be a list of names of jobs, got {job.on_completion!r}"
 
 
 def _names(elements: Sequence[Any]) -> Iterator[str]:
@@ -244,6 +258,12 @@ def coroutine_faults(artifact: Any) -> Iterator[str]:
 
 def _is_name(name: Any) -> bool:
     return isinstance(name, str) and NAME_PATTERN.fullmatch(name) is not None
+
+
+def _is_number(value: Any, *, above: float | None = None, at_least: float | None = None) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return False
+    return (above is None or value > above) and (at_least is None or value >= at_least)
 
 
 def _is_whole_number(value: Any, *, at_least: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,6 +35,12 @@ class Job:
             names, or a function of the parameters (S197).
         properties: Text that the JobContext shows (S76).
         implied_next: False: only ``next`` and transitions lead on, as in job files (S43).
+        timeout_s: After so many seconds an execution is asked to stop (S186).
+        attempts: How often a worker runs an instance that fails by itself (S186). Deaths of the
+            worker do not count, see the setting ``max_recoveries``.
+        backoff: Seconds before the next attempt, or a function of the number of failures so far.
+        on_completion: Names of jobs that are registered when an execution is COMPLETED, with those
+            of its parameters that they take.
     """
 
     name: str
@@ -48,4 +54,8 @@ class Job:
     pool: PoolNames = None
     properties: Mapping[str, str] = field(default_factory=dict)
     implied_next: bool = True
+    timeout_s: float | None = None
+    attempts: int = 1
+    backoff: float | Callable[[int], float] = 0.0
+    on_completion: Sequence[str] = ()
     description: str = ""

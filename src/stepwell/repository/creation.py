@@ -34,15 +34,16 @@ from stepwell.repository.executions import (
     insert_execution,
     last_of_instance,
 )
-from stepwell.repository.history import RUNNER, record_change
+from stepwell.repository.history import RUNNER, Because, record_change
 from stepwell.repository.instances import LOCK_INSTANCE, find_instance, insert_instance
 
 
 @dataclass(frozen=True)
 class NewExecution:
-    """What ``start``, ``run`` and ``restart`` ask for.
+    """What ``start``, ``run``, ``register`` and ``restart`` ask for.
 
     Attributes:
+        owner_id: This process; None leaves the execution to the workers (S29).
         unique_key: The job key of an each-start instance (S5); None: made of the parameters.
         run_lock_key: The key that excludes others while this runs; None: no lock (S184).
         again: Make a new instance of a COMPLETED one.
@@ -50,6 +51,9 @@ class NewExecution:
         declared: What it needs for itself while it runs (S197).
         reuses: A restart with the parameters of that execution, as today's definition reads them;
             given ones must yield its job key (S10).
+        priority, run_after, after_id: The place of a registered execution in the queue.
+        max_recoveries: How many deaths of its owners the instance survives by itself (S191).
+        because: Who asks and why, for the history.
     """
 
     job_name: str
@@ -65,6 +69,11 @@ class NewExecution:
     declared: Declared = NOTHING
     trigger_source: str = "user"
     triggered_by: str | None = None
+    priority: int = 0
+    run_after: datetime | None = None
+    after_id: int | None = None
+    max_recoveries: int | None = None
+    because: Because = RUNNER
 
 
 @dataclass(frozen=True)
@@ -86,10 +95,14 @@ def create_execution(
     Raises:
         JobInstanceAlreadyComplete, JobExecutionAlreadyRunning, JobRestartError: what the
             instance's last execution forbids (S6, section 7).
-        JobStartError: it names a pool that has no size (S197).
+        JobStartError: it names a pool that has no size (S197), or ``after_id`` one that never
+            completes.
         JobExecutionBlocked: it would run at once, and a pool is full or a resource is held; to
             be registered it may wait.
+        NoSuchJobExecution: ``after_id`` names none.
     """
+    if new.after_id is not None:
+        _refuse_hopeless(transaction, new)
     if new.declared and new.owner_id is not None:
         take_claim_turn(transaction)
     if new.restart_of is None:
@@ -102,10 +115,10 @@ def create_execution(
         _refuse_blocked(transaction, new, liveness)
     context = "{}" if previous is None else get_context(transaction, previous.execution_id)
     check_transition("job", None, None, BatchStatus.STARTING)
-    execution = insert_execution(transaction, _new_record(new, instance, at=at))
+    execution = insert_execution(transaction, _new_record(new, instance, previous, at=at))
     insert_context(transaction, execution.execution_id, context)
     insert_declared(transaction, execution.execution_id, new.declared)
-    record_change(transaction, execution, None, RUNNER)
+    record_change(transaction, execution, None, new.because)
     return CreatedExecution(execution, previous, context)
 
 
@@ -235,6 +248,20 @@ def _refuse_blocked(transaction: Transaction, new: NewExecution, liveness: Liven
         )
 
 
+def _refuse_hopeless(transaction: Transaction, new: NewExecution) -> None:
+    """An abandoned instance never completes, so what waits for it would wait for ever."""
+    assert new.after_id is not None
+    awaited = get_execution(transaction, new.after_id)
+    last = last_of_instance(transaction, awaited.instance_id)
+    if last is not None and last.batch_status is BatchStatus.ABANDONED:
+        raise JobStartError(
+            f"cannot register job {new.job_name!r} after execution {new.after_id}: it is"
+            " ABANDONED, its instance never completes",
+            hint="register it without waiting, or after another execution",
+            fields={"job": new.job_name, "execution_id": new.after_id},
+        )
+
+
 def _already_running(
     job_name: str, record: JobExecution, liveness: Liveness
 ) -> JobExecutionAlreadyRunning:
@@ -247,7 +274,9 @@ def _already_running(
     )
 
 
-def _new_record(new: NewExecution, instance: JobInstance, *, at: datetime) -> JobExecution:
+def _new_record(
+    new: NewExecution, instance: JobInstance, previous: JobExecution | None, *, at: datetime
+) -> JobExecution:
     return JobExecution(
         execution_id=0,  # The INSERT gives it.
         instance_id=instance.instance_id,
@@ -270,5 +299,10 @@ def _new_record(new: NewExecution, instance: JobInstance, *, at: datetime) -> Jo
         triggered_by=new.triggered_by,
         trial=new.trial,
         run_lock_key=new.run_lock_key,
+        priority=new.priority,
+        run_after=new.run_after,
+        after_id=new.after_id,
+        recoveries=0 if previous is None else previous.recoveries,
+        max_recoveries=new.max_recoveries,
         parameters=new.parameters,
     )

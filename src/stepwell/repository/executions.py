@@ -92,6 +92,15 @@ LAST_OF_INSTANCE = Prepared(
     .order_by(_e.job_execution_id.desc())
     .limit(literal_column("1"))
 )
+PREVIOUS_OF_INSTANCE = Prepared(
+    _select()
+    .where(
+        _e.job_instance_id == bindparam("instance_id_"),
+        _e.job_execution_id < bindparam("before_"),
+    )
+    .order_by(_e.job_execution_id.desc())
+    .limit(literal_column("1"))
+)
 LIST_OF_INSTANCE = Prepared(
     _select().where(_e.job_instance_id == bindparam("instance_id_")).order_by(_e.job_execution_id)
 )
@@ -212,6 +221,13 @@ def lock_execution(transaction: Transaction, execution_id: int) -> JobExecution:
 def last_of_instance(reader: Reader, instance_id: int) -> JobExecution | None:
     """The most recent execution of an instance, or None."""
     row = reader.fetch_one(LAST_OF_INSTANCE, {"instance_id_": instance_id})
+    return None if row is None else job_execution(row)
+
+
+def previous_of_instance(reader: Reader, execution: JobExecution) -> JobExecution | None:
+    """The execution of the same instance before this one, or None."""
+    values = {"instance_id_": execution.instance_id, "before_": execution.execution_id}
+    row = reader.fetch_one(PREVIOUS_OF_INSTANCE, values)
     return None if row is None else job_execution(row)
 
 

@@ -1,7 +1,8 @@
 """Recovery: what a dead owner left running becomes FAILED, under a higher fence (S33, S34).
 
-Guarantees: death is proven and not guessed; job, steps and partitions change in one transaction;
-an owner that wakes up later finds every fence moved and can commit nothing (S35).
+Guarantees: death is proven and not guessed; job, steps and partitions change in one transaction,
+which also registers the successor that the execution calls for (S191); an owner that wakes up later
+finds every fence moved and can commit nothing (S35).
 """
 
 from __future__ import annotations
@@ -27,13 +28,18 @@ from stepwell.repository.partitions import fail_unfinished
 from stepwell.repository.requests import mark_late
 from stepwell.repository.rows import JOB_MUTABLE, STEP_MUTABLE, job_values, step_values
 from stepwell.repository.steps import list_steps
+from stepwell.repository.succession import follow_death
 from stepwell.repository.versioned import versioned_update
 
 _s = batch_step_execution.c
 _RAISED: ColumnClause[int] = literal_column("fence + 1")
 
 RECOVER_JOB = versioned_update(
-    batch_job_execution, batch_job_execution.c.job_execution_id, JOB_MUTABLE, fence=_RAISED
+    batch_job_execution,
+    batch_job_execution.c.job_execution_id,
+    JOB_MUTABLE,
+    fence=_RAISED,
+    recoveries=literal_column("recoveries + 1"),
 )
 RECOVER_STEP = versioned_update(
     batch_step_execution, _s.step_execution_id, STEP_MUTABLE, fence=_RAISED
@@ -90,7 +96,9 @@ def recover_execution(
     transaction.execute(RAISE_ENDED_STEPS, {"id_": execution_id, "new_fence_": new_fence})
     mark_late(transaction, execution_id, at=at)
     end_locks_of_execution(transaction, execution_id, failure.message, at=at)
-    return _fail_job(transaction, record, failure, because, at=at)
+    failed = _fail_job(transaction, record, failure, because, at=at)
+    follow_death(transaction, failed, at=at)
+    return failed
 
 
 def dead_executions(reader: Reader, liveness: Liveness) -> list[JobExecution]:
@@ -141,6 +149,7 @@ def _fail_job(
         result=Result.FAILED,
         failure=failure,
         current_step=None,  # It has ended in this same transaction (S51).
+        recoveries=record.recoveries + 1,
     )
     _one_row(transaction.execute(RECOVER_JOB, job_values(failed)), record.execution_id)
     record_change(transaction, failed, record.batch_status, because)

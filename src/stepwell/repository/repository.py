@@ -7,7 +7,7 @@ Methods that say "inside a transaction" join the one that the caller has opened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,15 +15,19 @@ from typing import Any
 from stepwell.clock import Clock
 from stepwell.database.connect import Database
 from stepwell.database.transaction import Transaction
+from stepwell.errors import ConstraintViolation
 from stepwell.execution.records import JobExecution, SkippedItem, StepExecution
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus, check_transition
-from stepwell.repository import executions, owners, recovery, requests, steps, verbs
+from stepwell.repository import executions, owners, queue, recovery, requests, steps, verbs
 from stepwell.repository.acquire import Locks
 from stepwell.repository.creation import CreatedExecution, NewExecution, create_execution
 from stepwell.repository.history import RUNNER, Because, record_change
 from stepwell.repository.outcome import create_and_settle, run_and_settle
+from stepwell.repository.succession import Succession, follow
 from stepwell.repository.versioned import change_job_execution, change_step_execution
+
+CLAIMS_LOST_MAX = 8  # Workers that look at the same moment see the same; each takes another one.
 
 
 class JobRepository:
@@ -63,6 +67,46 @@ class JobRepository:
             ),
         )
 
+    def claim_executions(
+        self, owner_id: int, *, jobs: Collection[str], count: int
+    ) -> Iterator[CreatedExecution]:
+        """Take up to ``count`` registered executions of ``jobs``, one after the other (S29).
+
+        Each is STARTED and owned when it is yielded, committed in a transaction of its own.
+        """
+        with self.database.read() as reader:
+            startable = queue.find_startable(
+                reader, at=self.clock.now(), jobs=jobs, count=count + CLAIMS_LOST_MAX
+            )
+        for execution_id in startable:
+            claimed = self._claim(execution_id, owner_id)
+            if claimed is not None:
+                yield claimed
+                count -= 1
+            if not count:
+                return
+
+    def may_still_start(self, jobs: Collection[str]) -> bool:
+        """Whether something of the queue could start now, or when what runs now has ended."""
+        with self.database.read() as reader:
+            return queue.may_still_start(reader, at=self.clock.now(), jobs=jobs)
+
+    def _claim(self, execution_id: int, owner_id: int) -> CreatedExecution | None:
+        try:
+            claimed = self.database.run(
+                lambda t: queue.claim_execution(t, execution_id, owner_id, at=self.clock.now())
+            )
+        except ConstraintViolation:
+            return None  # Somebody took its run lock at the same moment (S184).
+        if claimed is None:
+            return None
+        with self.database.read() as reader:
+            return CreatedExecution(
+                replace(claimed, parameters=executions.list_parameters(reader, execution_id)),
+                executions.previous_of_instance(reader, claimed),
+                executions.get_context(reader, execution_id),
+            )
+
     # --- the life of a job execution ---------------------------------------------------------
 
     def begin_execution(self, record: JobExecution) -> JobExecution:
@@ -98,12 +142,14 @@ class JobRepository:
         *,
         because: Because = RUNNER,
         context: str | None,
+        succession: Succession | None = None,
+        is_shutdown: bool = False,
         **changes: Any,
     ) -> JobExecution:
         """The terminal status with end time, exit status, result and history (S26).
 
         ``context`` is the JobContext's JSON when it has changed, else None. Requests that nobody
-        has read are marked late (S12).
+        has read are marked late (S12). ``succession`` says what follows, see :mod:`.succession`.
         """
 
         def fact(transaction: Transaction) -> JobExecution:
@@ -114,6 +160,15 @@ class JobRepository:
             requests.mark_late(transaction, record.execution_id, at=now)
             if context is not None:
                 executions.update_context(transaction, record.execution_id, context)
+            if succession is not None:
+                follow(
+                    transaction,
+                    ended,
+                    succession,
+                    is_shutdown=is_shutdown,
+                    liveness=self.database.liveness,
+                    at=now,
+                )
             return ended
 
         return run_and_settle(self.database, fact, record)

@@ -29,8 +29,13 @@ class Background:
     def __init__(self) -> None:
         self._runs: dict[int, _Run] = {}
 
-    def start(self, execution_id: int, run: Callable[[], JobExecution]) -> None:
-        """Call ``run`` on a thread of its own."""
+    def start(
+        self,
+        execution_id: int,
+        run: Callable[[], JobExecution],
+        on_end: Callable[[int], None] | None = None,
+    ) -> None:
+        """Call ``run`` on a thread of its own; behind everything else ``on_end`` with the id."""
 
         def work() -> None:
             try:
@@ -42,6 +47,8 @@ class Background:
             finally:
                 mine.is_over = True
                 self._forget_oldest()
+                if on_end is not None:
+                    on_end(execution_id)
 
         mine = _Run(Thread(target=work, name=f"stepwell-{execution_id}", daemon=True))
         self._runs[execution_id] = mine

@@ -16,7 +16,8 @@ from stepwell.execution.json import to_json
 from stepwell.execution.records import PartitionPosition, SkippedItem, StepExecution
 from stepwell.repository.partitions import save_partition
 from stepwell.repository.steps import insert_skips
-from stepwell.runner.running import RunningExecution, logged_when_slow
+from stepwell.runner.running import RunningExecution
+from stepwell.runner.step_transaction import logged_when_slow
 
 
 class Work(Protocol):

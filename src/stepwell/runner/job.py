@@ -136,6 +136,7 @@ class JobRunner:
             name,
             failure.type,
             failure.message,
+            extra={"is_shown": True},  # Whoever shows how it ended, shows this too.
         )
         if error is not None and not isinstance(error, Exception):
             raise error  # KeyboardInterrupt or SystemExit goes its way, behind the record.

@@ -7,24 +7,44 @@ when its end could not be recorded (S190); what ends with the process is left to
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
 from stepwell.errors import ConnectionLost, LostOwnership, StepwellError
 from stepwell.execution.records import JobExecution
 from stepwell.execution.result import Failure
-from stepwell.execution.status import BatchStatus
+from stepwell.execution.status import BatchStatus, Result
 from stepwell.job.job import Job
 from stepwell.repository.creation import CreatedExecution
 from stepwell.repository.outcome import is_unknown
 from stepwell.repository.repository import JobRepository
+from stepwell.repository.succession import Succession
 from stepwell.runner.background import Background
 from stepwell.runner.job import JobRunner
 from stepwell.runner.running import RunningExecution
 from stepwell.runner.stop import Watcher
 
 logger = logging.getLogger("stepwell.runner")
+
+
+@dataclass(frozen=True)
+class Work:
+    """An execution that this process owns, and everything that it takes to run it.
+
+    Attributes:
+        parameters: The value for user code.
+        succession: What comes after it.
+        timeout_s: After so many seconds it is asked to stop; None: never (S186).
+    """
+
+    created: CreatedExecution
+    job: Job
+    parameters: Any
+    succession: Succession
+    timeout_s: float | None = None
 
 
 class Runner:
@@ -48,22 +68,35 @@ class Runner:
                 self._owner_id = self._repository.register_owner(self._purpose)
             return self._owner_id
 
-    def run(self, created: CreatedExecution, job: Job, parameters: Any) -> JobExecution:
+    def run(self, work: Work) -> JobExecution:
         """Run an execution on the calling thread; it is returned as it ended.
 
         Raises:
             LostOwnership, DatabaseError: the end could not be recorded; the row is then settled by
                 recovery (S190).
         """
-        return self._run(self._adopt(created), created, job, parameters)
+        return self._own(self._adopt(work), work)
 
-    def run_on_thread(self, created: CreatedExecution, job: Job, parameters: Any) -> int:
-        """Run an execution on a thread of its own; its id, for ``wait``."""
-        running = self._adopt(created)
-        self._background.start(
-            running.execution_id, lambda: self._run(running, created, job, parameters)
-        )
+    def run_on_thread(self, work: Work, on_end: Callable[[int], None] | None = None) -> int:
+        """Run an execution on a thread of its own; its id, for ``wait``.
+
+        ``on_end`` is called with the id when ``wait`` would not wait any more.
+        """
+        running = self._adopt(work)
+        self._background.start(running.execution_id, lambda: self._own(running, work), on_end)
         return running.execution_id
+
+    def fail(self, created: CreatedExecution, error: StepwellError) -> JobExecution:
+        """Record that an execution cannot be run, because its definition cannot be loaded."""
+        running = self._keep(RunningExecution(self._repository, created.execution))
+        with self._settled(running):
+            return running.end(
+                batch_status=BatchStatus.FAILED,
+                result=Result.FAILED,
+                exit_status=str(BatchStatus.FAILED),
+                failure=Failure.of(error),
+                restart_position=None,
+            )
 
     def wait(self, execution_id: int, timeout_s: float | None) -> JobExecution | None:
         """The outcome of an execution that runs here; None when the time ran out first.
@@ -106,27 +139,40 @@ class Runner:
             self._repository.end_owner(self._owner_id)
             self._owner_id = None
 
-    def _adopt(self, created: CreatedExecution) -> RunningExecution:
-        running = RunningExecution(self._repository, created.execution)
+    def _adopt(self, work: Work) -> RunningExecution:
+        running = RunningExecution(self._repository, work.created.execution)
+        running.succession = work.succession
+        if work.timeout_s is not None:
+            running.time_out_after(work.timeout_s)
+        return self._keep(running)
+
+    def _keep(self, running: RunningExecution) -> RunningExecution:
         self._running[running.execution_id] = running
         self._watcher.watch()
         return running
 
-    def _run(
-        self, running: RunningExecution, created: CreatedExecution, job: Job, parameters: Any
-    ) -> JobExecution:
+    def _own(self, running: RunningExecution, work: Work) -> JobExecution:
         try:
-            runner = JobRunner(running, job, parameters)
-            return runner.run(previous=created.previous, context=created.context)
-        except LostOwnership:
-            raise  # Somebody else has settled it.
-        except BaseException as error:
-            self._watcher.add_stray(running.execution_id, Failure.of(error))
-            if not (isinstance(error, StepwellError) and is_unknown(error)):
+            with self._settled(running):
+                runner = JobRunner(running, work.job, work.parameters)
+                return runner.run(previous=work.created.previous, context=work.created.context)
+        except StepwellError as error:
+            if not is_unknown(error):
                 raise
             # Nobody can tell yet; the watcher settles the row when the database answers (S37).
             logger.error("execution %s is UNKNOWN: %s", running.execution_id, error)
             return replace(running.job, batch_status=BatchStatus.UNKNOWN, exception=error)
+
+    @contextmanager
+    def _settled(self, running: RunningExecution) -> Iterator[None]:
+        """What ends inside without its end recorded is a stray (S190)."""
+        try:
+            yield
+        except LostOwnership:
+            raise  # Somebody else has settled it.
+        except BaseException as error:
+            self._watcher.add_stray(running.execution_id, Failure.of(error))
+            raise
         finally:
             self._running.pop(running.execution_id, None)
             running.ended.set()  # Last of all: `close` ends the owner when nothing runs any more.

@@ -10,7 +10,7 @@ Order of locks, always: this lock, then the database's own (in-process lock, gat
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from threading import Event, RLock
@@ -20,7 +20,7 @@ from stepwell.clock import Clock
 from stepwell.database.transaction import Transaction
 from stepwell.errors import BatchError, ConnectionLost, StepUsageError, ValueNotJson
 from stepwell.execution.json import from_json, to_json
-from stepwell.execution.records import JobExecution, SkippedItem, StepExecution
+from stepwell.execution.records import JobExecution, StepExecution
 from stepwell.execution.status import BatchStatus
 from stepwell.job.job import Job
 from stepwell.repository.executions import find_execution
@@ -29,10 +29,10 @@ from stepwell.repository.outcome import has_committed
 from stepwell.repository.repository import JobRepository
 from stepwell.repository.requests import open_stop_request
 from stepwell.repository.steps import find_step
+from stepwell.repository.succession import Succession
+from stepwell.runner.step_transaction import StepTransaction, logged_when_slow
 
 logger = logging.getLogger("stepwell.runner")
-
-SLOW_TRANSACTION_S = 0.1  # Everybody else's writers wait meanwhile (S90).
 
 
 class StopApplied(Exception):
@@ -55,6 +55,10 @@ class RunningExecution:
         self.stop_flag = Event()
         # For the engine: the job that is run, where another process can find it again (S193).
         self.definition: Job | None = None
+        # What comes after it; and whether it is stopped because this process ends (S191).
+        self.succession: Succession | None = None
+        self.is_shut_down = False
+        self._deadline: tuple[float, float] | None = None
         # Whether to come to an end; bound once, because it is asked after every item.
         self.stop_requested: Callable[[], bool] = self.stop_flag.is_set
         self.ended = Event()
@@ -78,6 +82,17 @@ class RunningExecution:
         """The repository's clock."""
         return self.repository.clock
 
+    def time_out_after(self, timeout_s: float) -> None:
+        """Have the watcher ask for a stop when the seconds are over (S186)."""
+        self._deadline = self.clock.monotonic() + timeout_s, timeout_s
+
+    def take_timeout(self) -> float | None:
+        """The seconds that have run out, once; None as long as they have not."""
+        if self._deadline is None or self.clock.monotonic() < self._deadline[0]:
+            return None
+        timeout_s, self._deadline = self._deadline[1], None
+        return timeout_s
+
     def wait_for_stop(self, seconds: float) -> None:
         """Wait, but no longer than until a stop is applied."""
         self.clock.wait(self.stop_flag, seconds)
@@ -89,9 +104,13 @@ class RunningExecution:
     # --- the job -----------------------------------------------------------------------------
 
     def begin(self) -> bool:
-        """STARTING to STARTED; False when a stop request was there first, and nothing is to run."""
+        """STARTING to STARTED; False when a stop request was there first, and nothing is to run.
+
+        A claim has done so already.
+        """
         with self._lock:
-            self.job = self.repository.begin_execution(self.job)
+            if self.job.batch_status is BatchStatus.STARTING:
+                self.job = self.repository.begin_execution(self.job)
         return self.job.batch_status is BatchStatus.STARTED
 
     def begin_ending(self) -> None:
@@ -103,7 +122,11 @@ class RunningExecution:
         """Record the terminal status; see ``JobRepository.end_execution``."""
         with self._lock:
             self.job = self.repository.end_execution(
-                self.job, context=self._job_data_to_store(changes), **changes
+                self.job,
+                context=self._job_data_to_store(changes),
+                succession=self.succession,
+                is_shutdown=self.is_shut_down and self.stop_flag.is_set(),
+                **changes,
             )
             return self.job
 
@@ -319,23 +342,6 @@ class RunningExecution:
         self._steps.pop(step_execution_id, None)
 
 
-@contextmanager
-def logged_when_slow(step: StepExecution, clock: Clock) -> Iterator[None]:
-    """Say so when what runs inside an open transaction keeps other writers waiting (S90)."""
-    began = clock.monotonic()
-    try:
-        yield
-    finally:
-        seconds = clock.monotonic() - began
-        if seconds > SLOW_TRANSACTION_S:
-            logger.info(
-                "the transaction of step %r (execution %s) took %.0f ms; other writers waited",
-                step.step_name,
-                step.execution_id,
-                seconds * 1000,
-            )
-
-
 def _context_json(context: object, *, what: str) -> str:
     """The JSON of a context; a list, say, would not come back as what it was (S71)."""
     if not isinstance(context, dict):
@@ -344,49 +350,3 @@ def _context_json(context: object, *, what: str) -> str:
             hint="change the dict, or set another dict",
         )
     return to_json(context, what=what)
-
-
-class StepTransaction:
-    """The open transaction of a step, and what will be its record once it has committed."""
-
-    def __init__(
-        self, running: RunningExecution, transaction: Transaction, step_execution_id: int
-    ) -> None:
-        self.transaction = transaction
-        self.step_execution_id = step_execution_id
-        self.saved: StepExecution | None = None
-        self.saved_context: str | None = None
-        self.saved_job_data: str | None = None
-        self.stop_because: Because | None = None
-        self._running = running
-
-    def save(
-        self,
-        context: dict[str, Any] | None,
-        *,
-        skips: Iterable[SkippedItem] = (),
-        **changes: Any,
-    ) -> StepExecution:
-        """Store counters, checkpoints, progress and contexts; read the requests (S30).
-
-        With ``context`` None neither the step's nor the job's is stored.
-        """
-        self.transaction.require_open()
-        running = self._running
-        text = job_text = None
-        if context is not None:
-            text = running.changed_context(self.step_execution_id, context)
-            job_text = running.changed_job_data()
-        self.saved = running.repository.save_step(
-            self.transaction,
-            running.step(self.step_execution_id),
-            step_context=text,
-            job_context=job_text,
-            skips=skips,
-            **changes,
-        )
-        self.saved_context = text
-        self.saved_job_data = job_text
-        request = open_stop_request(self.transaction, running.execution_id)
-        self.stop_because = request.because if request else None
-        return self.saved

@@ -85,15 +85,17 @@ class Watcher:
                 self.run_once()
 
     def run_once(self) -> None:
-        """Write a shutdown's requests, apply open stops, settle strays."""
+        """Write the requests of a shutdown and of timeouts, apply open stops, settle strays."""
         running = dict(self._running)
         reason, self._shutdown_reason = self._shutdown_reason, None
         if reason is not None:
-            for execution_id in running:
-                try:
-                    self._repository.request_stop(execution_id, Because("runner", reason))
-                except JobExecutionNotRunning:
-                    continue  # It ended by itself meanwhile.
+            for execution_id, execution in running.items():
+                execution.is_shut_down = not execution.stop_flag.is_set()
+                self._request_stop(execution_id, reason)
+        for execution_id, execution in running.items():
+            timeout_s = execution.take_timeout()
+            if timeout_s is not None:
+                self._request_stop(execution_id, f"timeout_s = {timeout_s:g} s ran out")
         if running:
             with self._repository.database.read() as reader:
                 requests = all_open_requests(reader)
@@ -115,6 +117,12 @@ class Watcher:
         except BatchError:
             logger.exception("execution %s cannot be settled", execution_id)
         return True
+
+    def _request_stop(self, execution_id: int, reason: str) -> None:
+        try:
+            self._repository.request_stop(execution_id, Because("runner", reason))
+        except JobExecutionNotRunning:
+            return  # It ended by itself meanwhile.
 
     @staticmethod
     def _apply_stop(execution: RunningExecution, because: Because) -> None:

@@ -1,0 +1,231 @@
+"""The queue: which registered execution runs next, and how a worker takes it (S29, S184).
+
+There is no table of the queue: a registered execution is a row of ``batch_job_execution`` like any
+other, STARTING and without an owner, so there is no second state that could disagree.
+
+Guarantees: the highest priority goes first, among equals the oldest; what cannot run now is passed
+over and holds nobody back; of many who take one execution one gets it, and whoever looks at the
+queue takes no turn at writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import and_, bindparam, func, literal_column, or_, select, text, update
+
+from stepwell.database.prepared import Prepared
+from stepwell.database.tables import (
+    RUNNING_AND_OWNED,
+    WAITING,
+    batch_job_execution,
+    batch_job_instance,
+)
+from stepwell.database.transaction import Reader, Transaction
+from stepwell.execution.records import JobExecution
+from stepwell.execution.status import BatchStatus, check_transition
+from stepwell.repository.executions import holder_of_run_lock
+from stepwell.repository.history import record_change
+from stepwell.repository.rows import JOB_COLUMNS, job_execution
+
+PAGE = 100  # Read at once; mostly the first one can run.
+PRIORITY_MAX = 1_000_000  # Both ways from 0; beyond it a number is a mistake.
+
+_e = batch_job_execution.c
+_i = batch_job_instance.c
+_holder = batch_job_execution.alias("holder")
+_awaited = batch_job_execution.alias("awaited")
+_completed = batch_job_execution.alias("completed")
+_running = batch_job_execution.alias("running")
+
+# That a run lock is held, and that what is waited for has completed, the database tells at once for
+# any number of rows.
+RUN_LOCK_IS_HELD = (
+    select(_holder.c.job_execution_id)
+    .where(_holder.c.run_lock_key == _e.run_lock_key, text(RUNNING_AND_OWNED))
+    .exists()
+)
+AWAITED_HAS_COMPLETED = (
+    select(_completed.c.job_execution_id)
+    .select_from(
+        _awaited.join(_completed, _completed.c.job_instance_id == _awaited.c.job_instance_id)
+    )
+    .where(_awaited.c.job_execution_id == _e.after_id, _completed.c.status == BatchStatus.COMPLETED)
+    .exists()
+)
+AWAITED_RUNS = (
+    select(_running.c.job_execution_id)
+    .select_from(_awaited.join(_running, _running.c.job_instance_id == _awaited.c.job_instance_id))
+    .where(
+        _awaited.c.job_execution_id == _e.after_id,
+        _running.c.end_time.is_(None),
+        _running.c.owner_id.is_not(None),
+    )
+    .exists()
+)
+WAITING_EXECUTIONS = Prepared(
+    select(
+        _e.job_execution_id,
+        _i.job_name,
+        _e.priority,
+        func.coalesce(_e.run_after, _e.create_time),
+    )
+    .select_from(batch_job_execution.join(batch_job_instance))
+    .where(
+        text(WAITING),
+        or_(_e.run_after.is_(None), _e.run_after <= bindparam("now_")),
+        or_(
+            _e.priority < bindparam("priority_"),
+            and_(_e.priority == bindparam("priority_"), _e.job_execution_id > bindparam("id_")),
+        ),
+        or_(_e.after_id.is_(None), AWAITED_HAS_COMPLETED),
+        ~RUN_LOCK_IS_HELD,
+    )
+    .order_by(_e.priority.desc(), _e.job_execution_id)
+    .limit(literal_column(str(PAGE)))
+)
+# Whoever comes second passes it by instead of waiting for the first.
+LOCK_WAITING = Prepared(
+    select(*JOB_COLUMNS)
+    .select_from(batch_job_execution.join(batch_job_instance))
+    .where(_e.job_execution_id == bindparam("id_"), text(WAITING))
+    .with_for_update(of=batch_job_execution, skip_locked=True)
+)
+CLAIM = Prepared(
+    update(batch_job_execution)
+    .where(
+        _e.job_execution_id == bindparam("id_"),
+        _e.version == bindparam("version_"),
+        _e.fence == bindparam("fence_"),
+        text(WAITING),
+    )
+    .values(
+        owner_id=bindparam("owner_"),
+        status=BatchStatus.STARTED,
+        start_time=bindparam("start_"),
+        last_updated=bindparam("start_"),
+        fence=literal_column("fence + 1"),
+        version=literal_column("version + 1"),
+    )
+)
+
+
+# What waits only because of something that runs: it will move when that ends.
+WAITING_FOR_RUNNING = Prepared(
+    select(_i.job_name)
+    .distinct()
+    .select_from(batch_job_execution.join(batch_job_instance))
+    .where(
+        text(WAITING),
+        or_(_e.run_after.is_(None), _e.run_after <= bindparam("now_")),
+        or_(RUN_LOCK_IS_HELD, AWAITED_RUNS),
+    )
+)
+
+
+class Waiting(NamedTuple):
+    """A registered execution that is due, in the order of the queue."""
+
+    execution_id: int
+    job_name: str
+    priority: int
+    since: datetime
+
+
+def waiting_executions(reader: Reader, *, at: datetime) -> Iterator[Waiting]:
+    """What is due, whose run lock is free and which waits for no other execution, in order."""
+    priority, after = PRIORITY_MAX + 1, 0
+    while True:
+        rows = reader.fetch_all(
+            WAITING_EXECUTIONS, {"now_": at, "priority_": priority, "id_": after}
+        )
+        for row in rows:
+            yield Waiting(*row)
+        if len(rows) < PAGE:
+            return
+        after, _, priority, _ = rows[-1]
+
+
+def find_startable(
+    reader: Reader,
+    *,
+    at: datetime,
+    jobs: Collection[str],
+    count: int,
+) -> list[int]:
+    """The first ``count`` executions that may start now, in the order of the queue.
+
+    Only of ``jobs``. A claim looks once more.
+    """
+    found: list[int] = []
+    for waiting in waiting_executions(reader, at=at):
+        if waiting.job_name in jobs and not _blockers(reader, waiting.execution_id):
+            found.append(waiting.execution_id)
+            if len(found) == count:
+                break
+    return found
+
+
+def may_still_start(reader: Reader, *, at: datetime, jobs: Collection[str]) -> bool:
+    """Whether something of ``jobs`` could start now, or as soon as what runs now has ended.
+
+    What is due later, or waits for what does not run, is not meant.
+    """
+    if any(name in jobs for (name,) in reader.fetch_all(WAITING_FOR_RUNNING, {"now_": at})):
+        return True
+    return any(waiting.job_name in jobs for waiting in waiting_executions(reader, at=at))
+
+
+def _is_held_back(transaction: Transaction, record: JobExecution) -> bool:
+    """Whether its run lock, a pool or a declared resource forbids a start now."""
+    key = record.run_lock_key
+    if key is not None and holder_of_run_lock(transaction, key) is not None:
+        return True
+    return bool(_blockers(transaction, record.execution_id))
+
+
+def _blockers(_reader: Reader, _execution_id: int) -> tuple[object, ...]:
+    """What pools and declared resources forbid now."""
+    return ()
+
+
+def claim_execution(
+    transaction: Transaction, execution_id: int, owner_id: int, *, at: datetime
+) -> JobExecution | None:
+    """Take a registered execution: owner, fence + 1, STARTED, in one UPDATE with its history (S29).
+
+    None when somebody else was first, or when something forbids it now.
+
+    Raises:
+        ConstraintViolation: on PostgreSQL, somebody took the run lock at the same moment (S184).
+    """
+    row = transaction.fetch_one(LOCK_WAITING, {"id_": execution_id})
+    if row is None:
+        return None
+    record = job_execution(row)
+    if _is_held_back(transaction, record):
+        return None
+    claimed = replace(
+        record,
+        batch_status=BatchStatus.STARTED,
+        owner_id=owner_id,
+        version=record.version + 1,
+        fence=record.fence + 1,
+        start_time=max(at, record.last_updated),
+        last_updated=max(at, record.last_updated),
+    )
+    check_transition("job", execution_id, record.batch_status, claimed.batch_status)
+    values = {
+        "id_": execution_id,
+        "version_": record.version,
+        "fence_": record.fence,
+        "owner_": owner_id,
+        "start_": claimed.start_time,
+    }
+    if transaction.execute(CLAIM, values) != 1:
+        return None
+    record_change(transaction, claimed, record.batch_status)
+    return claimed
