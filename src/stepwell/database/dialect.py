@@ -238,6 +238,10 @@ class Dialect(ABC):
         """The revision of Stepwell's tables, inside a transaction; None before the first."""
 
     @abstractmethod
+    def has_table(self, connection: KeptConnection, name: str) -> bool:
+        """Whether there is a table of this name, inside a transaction."""
+
+    @abstractmethod
     def connect_to_migrate(self) -> KeptConnection:
         """A connection for one migration, on which tables may be rebuilt."""
 

@@ -301,13 +301,17 @@ class PostgresqlDialect(Dialect):
 
     def schema_version(self, connection: KeptConnection) -> str | None:
         """Of the schema that the search path finds first."""
-        cursor = connection.cursor
-        cursor.execute("SELECT to_regclass('batch_schema_version')")
-        if cursor.fetchall()[0][0] is None:
+        if not self.has_table(connection, "batch_schema_version"):
             return None
+        cursor = connection.cursor
         cursor.execute("SELECT version_num FROM batch_schema_version")
         rows = cursor.fetchall()
         return rows[0][0] if rows else None
+
+    def has_table(self, connection: KeptConnection, name: str) -> bool:
+        """In the schema that the search path finds first."""
+        connection.cursor.execute("SELECT to_regclass(quote_ident(%s)) IS NOT NULL", (name,))
+        return bool(connection.cursor.fetchall()[0][0])
 
     def connect_to_migrate(self) -> KeptConnection:
         """Like any other."""

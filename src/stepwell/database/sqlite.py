@@ -301,14 +301,15 @@ class SqliteDialect(Dialect):
 
     def schema_version(self, connection: KeptConnection) -> str | None:
         """One of no rows or of no table is no version."""
-        cursor = connection.cursor
-        found = cursor.execute(
-            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'batch_schema_version'"
-        ).fetchall()
-        if not found:
+        if not self.has_table(connection, "batch_schema_version"):
             return None
-        rows = cursor.execute("SELECT version_num FROM batch_schema_version").fetchall()
+        rows = connection.cursor.execute("SELECT version_num FROM batch_schema_version").fetchall()
         return rows[0][0] if rows else None
+
+    def has_table(self, connection: KeptConnection, name: str) -> bool:
+        """In the main schema."""
+        sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+        return bool(connection.cursor.execute(sql, (name,)).fetchall())
 
     def connect_to_migrate(self) -> KeptConnection:
         """Foreign keys are off: they cannot be within a transaction, and a rebuild cascades."""
