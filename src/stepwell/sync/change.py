@@ -100,11 +100,11 @@ def decode_values(text: bytes | str | msgspec.Raw) -> Values:
     Raises:
         ValueError: no JSON object, a number beyond 64 bits, or a form that this page does not know.
     """
-    values: Values = _decoder.decode(text)
+    values: dict[str, Any] = _decoder.decode(text)
     for name, value in values.items():
         if isinstance(value, dict):
             values[name] = _from_wire(value)
-        elif type(value) is list:
+        elif type(value) is list:  # No JSON value has a subclass's type.
             raise ValueError(f"a value must be a JSON scalar, got an array for {name!r}")
         elif isinstance(value, int) and not INTEGER_MIN <= value <= INTEGER_MAX:
             raise ValueError(f"an integer must have at most 64 bits, got {value} for {name!r}")
