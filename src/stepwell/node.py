@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from stepwell.clock import Clock
 from stepwell.database.connect import Database, open_database
@@ -19,6 +21,9 @@ from stepwell.settings import Settings, load_settings
 from stepwell.worker import Duty, Tell, Worker
 
 SCHEDULES_S = 1.0  # A minute's job starts within its first seconds.
+
+if TYPE_CHECKING:
+    from stepwell.sync.session import Sync
 
 
 class Node:
@@ -47,6 +52,8 @@ class Node:
         if settings.pools:
             self.pools.configure(settings.pools)
         self.registry = JobRegistry()
+        self._purpose = purpose
+        self._sync: Sync | None = None
         self.operator = JobOperator(
             self.repository, self.registry, settings, purpose=purpose, access=access
         )
@@ -102,6 +109,25 @@ class Node:
             raise
         return cls(database, settings, clock, purpose=purpose, access=access)
 
+    @property
+    def sync(self) -> Sync:
+        """The change log of the settings' ``sync_database``, which is this one unless they say so.
+
+        Raises:
+            DatabaseError: the other database cannot be opened.
+        """
+        if self._sync is None:
+            from stepwell.sync.session import Sync  # Most commands do without.
+
+            url = self.settings.sync_database_url
+            database = self.database if url is None else self._open_sync_database(url)
+            self._sync = Sync(database, self.clock, actor=self._purpose)
+        return self._sync
+
+    def _open_sync_database(self, url: str) -> Database:
+        options = replace(self.database.options, create=False)
+        return open_database(url, clock=self.clock, options=options)
+
     def load_jobs(self) -> None:
         """Import the modules that the settings name and register their jobs and the job files.
 
@@ -153,6 +179,8 @@ class Node:
         try:
             self.operator.close()
         finally:
+            if self._sync is not None and self._sync.database is not self.database:
+                self._sync.database.close()
             self.database.close()
 
     def __enter__(self) -> Node:

@@ -83,6 +83,9 @@ class Settings:
         jobs: Importable modules that hold Job values, relative to that folder.
         job_files: Globs of job files (``.xml``, ``.yaml``), relative to that folder.
         system_properties: What ``#{systemProperties['…']}`` in job files stands for.
+        sync_database: The application's database with its tracked tables and their change log, when
+            it is another one than ``database``; the jobs' own chunks and the changes they make
+            there are then two commits. Empty: ``database``.
         durability: ``full`` fsyncs each commit; ``normal`` may lose the last ones when the power
             fails, never the order.
         sqlite_driver: ``auto``, ``sqlite3`` or ``pysqlite3`` (a newer SQLite, from the extra).
@@ -99,6 +102,7 @@ class Settings:
     jobs: tuple[str, ...] = ()
     job_files: tuple[str, ...] = ()
     system_properties: dict[str, str] = field(default_factory=dict)
+    sync_database: str = ""
     durability: Literal["full", "normal"] = "full"
     sqlite_driver: Literal["auto", "sqlite3", "pysqlite3"] = "auto"
     allow_unsafe_filesystem: bool = False
@@ -113,11 +117,20 @@ class Settings:
     @property
     def database_url(self) -> str:
         """``database`` with a relative SQLite path made absolute from ``folder``."""
+        return self._absolute(self.database)
+
+    @property
+    def sync_database_url(self) -> str | None:
+        """``sync_database`` made absolute; None when it is ``database``."""
+        url = self._absolute(self.sync_database)
+        return None if url in ("", self.database_url) else url
+
+    def _absolute(self, url: str) -> str:
         prefix = "sqlite:///"
-        if self.database.startswith(prefix):
-            path = Path(self.database.removeprefix(prefix)).expanduser()
+        if url.startswith(prefix):
+            path = Path(url.removeprefix(prefix)).expanduser()
             return prefix + str(path if path.is_absolute() else self.folder / path)
-        return self.database
+        return url
 
 
 NOT_SETTINGS = ("folder", "file")
@@ -232,6 +245,7 @@ _RULES = {
     "jobs": "a list of importable modules",
     "job_files": "a list of paths or globs of job files",
     "system_properties": "a section [system_properties] of names and texts",
+    "sync_database": "a URL as database's, or empty",
     "durability": "'full' or 'normal'",
     "sqlite_driver": "'auto', 'sqlite3' or 'pysqlite3'",
     "allow_unsafe_filesystem": "true or false",

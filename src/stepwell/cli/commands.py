@@ -38,6 +38,7 @@ COMMANDS = {
     "lock": ("stepwell.cli.locks", "commands"),
     "pool": ("stepwell.cli.pools", "commands"),
     "schedule": ("stepwell.cli.schedules", "commands"),
+    "sync": ("stepwell.cli.sync", "commands"),
     "db": ("stepwell.cli.database", "commands"),
 }
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import sqlalchemy
 
 from stepwell.errors import DatabaseError, StepUsageError
+
+if TYPE_CHECKING:
+    from stepwell.database.application import ApplicationTables
 
 
 class _Inherited:
@@ -131,6 +134,11 @@ class Dialect(ABC):
     driver_errors: tuple[type[Exception], ...]
     location: str
     sql_style: SqlStyle
+
+    @property
+    @abstractmethod
+    def application(self) -> ApplicationTables:
+        """What is done with the application's own tables; imported when it is needed."""
 
     # --- connections
 

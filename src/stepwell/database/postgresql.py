@@ -12,8 +12,9 @@ from __future__ import annotations
 import importlib
 import logging
 from contextlib import suppress
+from functools import cached_property
 from threading import Lock, get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from zlib import crc32
 
@@ -37,6 +38,9 @@ from stepwell.errors import (
     StepUsageError,
     TransactionEnded,
 )
+
+if TYPE_CHECKING:
+    from stepwell.database.application import ApplicationTables
 
 CONNECT_TIMEOUT_S = 10
 IDLE_IN_TRANSACTION_S = 25  # Below the lease of an owner.
@@ -83,6 +87,13 @@ class PostgresqlDialect(Dialect):
         self._owners_held: set[int] = set()
         self._owners_session: Any = None
         self._application_name = "stepwell"
+
+    @cached_property
+    def application(self) -> ApplicationTables:
+        """See ``postgresql_application.py``."""
+        from stepwell.database.postgresql_application import PostgresqlApplicationTables
+
+        return PostgresqlApplicationTables()
 
     # --- connections
 

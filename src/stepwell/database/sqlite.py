@@ -13,7 +13,8 @@ another program's lock, and it has a loop of its own; putting the timeout back a
 from __future__ import annotations
 
 import os
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import sqlalchemy
@@ -46,6 +47,9 @@ from stepwell.errors import (
     WalUnavailable,
 )
 
+if TYPE_CHECKING:
+    from stepwell.database.application import ApplicationTables
+
 BUSY_TIMEOUT_S = 30.0
 JOURNAL_SIZE_LIMIT_BYTES = 64 * 1024 * 1024
 STATEMENTS_KEPT = 256  # All of Stepwell's own, and the application's.
@@ -73,6 +77,13 @@ class SqliteDialect(Dialect):
         self._file: ProcessFile
         self._gate: WriterGate
         self._wal: WalCare
+
+    @cached_property
+    def application(self) -> ApplicationTables:
+        """See ``sqlite_application.py``."""
+        from stepwell.database.sqlite_application import SqliteApplicationTables
+
+        return SqliteApplicationTables()
 
     # --- connections
 

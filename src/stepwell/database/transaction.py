@@ -15,12 +15,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from stepwell.database.dialect import Dialect, KeptConnection
 from stepwell.database.guarded import GuardedConnection
 from stepwell.database.prepared import Prepared, Row
 from stepwell.errors import ConnectionLost, TransactionEnded
+
+if TYPE_CHECKING:
+    from stepwell.database.application import ApplicationTables
 
 T = TypeVar("T")
 
@@ -146,6 +149,11 @@ class Reader:
             self._guarded = GuardedConnection(self._dialect, self._connection)
         return self._guarded
 
+    @property
+    def application(self) -> ApplicationTables:
+        """What is done with the application's own tables; its functions go through ``ask``."""
+        return self._dialect.application
+
     def ask(self, question: Callable[[KeptConnection], T]) -> T:
         """Ask one of the dialect's own questions; for this package."""
         if self._connection is None:
@@ -198,11 +206,12 @@ class Reader:
 class Transaction(Reader):
     """A write transaction: everything that it executes becomes visible together, or nothing."""
 
-    __slots__ = ("_undo",)
+    __slots__ = ("_before_commit", "_undo")
 
     def __init__(self, dialect: Dialect, connections: Connections, what: str) -> None:
         super().__init__(dialect, connections, what)
         self._undo: list[Callable[[], None]] = []
+        self._before_commit: list[Callable[[], None]] = []
 
     def execute(self, prepared: Prepared, values: Mapping[str, Any] = _NO_VALUES) -> int:
         """Execute a statement; answers how many rows it changed.
@@ -247,6 +256,10 @@ class Transaction(Reader):
     def after_rollback(self, undo: Callable[[], None]) -> None:
         """Have something outside of the database undone when this transaction is rolled back."""
         self._undo.append(undo)
+
+    def before_commit(self, last: Callable[[], None]) -> None:
+        """Have something done as the last thing before COMMIT, and never after a rollback."""
+        self._before_commit.append(last)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -296,6 +309,14 @@ class Transaction(Reader):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._before_commit and error_type is None and self.is_open():
+            try:
+                for last in self._before_commit:
+                    last()
+            except BaseException as failed:
+                self._before_commit = []
+                self.__exit__(type(failed), failed, None)
+                raise
         connection, self._connection, self._cursor = self._connection, None, None
         if connection is None:
             return

@@ -31,6 +31,10 @@
     ├── LockError                        named locks
     │   ├── LockHeld                     ├── NoSuchLock
     │   └── LostLock
+    ├── SyncError                        the change log
+    │   ├── NoSyncNode                 ├── CannotTrack
+    │   ├── SyncNodeExists               ├── TableNotTracked
+    │   └── InvalidNodeId                └── CaptureBroken
     ├── MigrationFailed                  the application's own migrations
     └── SettingsError
         ├── UnknownSetting               └── InvalidSetting
@@ -107,6 +111,15 @@ from stepwell.errors.schedules import (
     ScheduleAlreadyExists,
     ScheduleInSettings,
 )
+from stepwell.errors.sync import (
+    CannotTrack,
+    CaptureBroken,
+    InvalidNodeId,
+    NoSyncNode,
+    SyncError,
+    SyncNodeExists,
+    TableNotTracked,
+)
 
 __all__ = [
     "Kind",
@@ -164,4 +177,11 @@ __all__ = [
     "NoSuchSchedule",
     "ScheduleAlreadyExists",
     "ScheduleInSettings",
+    "SyncError",
+    "NoSyncNode",
+    "SyncNodeExists",
+    "InvalidNodeId",
+    "CannotTrack",
+    "TableNotTracked",
+    "CaptureBroken",
 ]

@@ -29,6 +29,10 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from stepwell.database.application import InvalidText, Value
+
+__all__ = ["InvalidText", "Value"]
+
 Operation = Literal["I", "U", "D"]
 Boundary = Literal["exact", "sealed", "baseline"]
 
@@ -39,13 +43,6 @@ NODE_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # --- values -----------------------------------------------------------------------------------
 
 
-class InvalidText(bytes):
-    """The bytes of a text value that are no UTF-8; only SQLite can hold such a text."""
-
-    __slots__ = ()
-
-
-Value = None | bool | int | float | str | bytes | Decimal | InvalidText
 Values = dict[str, Value]
 
 

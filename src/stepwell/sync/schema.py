@@ -68,6 +68,7 @@ def _make(database: Database, transaction: Transaction) -> bool:
         return False
     for statement in statements(database):
         transaction.connection.execute(statement)
+    transaction.ask(transaction.application.make_raw_tables)
     transaction.connection.execute(
         "INSERT INTO sync_schema (version) VALUES (:version)", {"version": VERSION}
     )

@@ -78,6 +78,8 @@ sync_node = Table(
     _number("last_seq"),
     _number("last_hlc"),
     _number("horizon_lsn"),  # The oldest LSN still kept.
+    # The raw group that is being sealed: its first changes stand in the log beyond last_lsn.
+    _text("sealing", nullable=True),
     _text("place"),  # Where the database lay when it was last used: a clone lies elsewhere.
     _time("created_at"),
     sqlite_with_rowid=False,
@@ -121,6 +123,8 @@ sync_table = Table(
     _text("shape"),
     _text("fingerprint"),
     _text("policy"),
+    # The key behind which the baseline goes on; empty: at the first row; NULL: it is complete.
+    _text("baseline", nullable=True),
     _time("tracked_at"),
     sqlite_autoincrement=True,
 )
@@ -136,7 +140,7 @@ change_log = Table(
     _text("payload", nullable=True),
     _text("before", nullable=True),
     _flag("tombstone"),
-    _time("created_at"),
+    _text("created_at"),  # As it stands in a file; it sorts.
     _text("source_node"),
     *_group(),
     _number("hlc"),

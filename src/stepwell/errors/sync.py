@@ -1,0 +1,52 @@
+"""The change log: nodes, capture, files, conflicts."""
+
+from __future__ import annotations
+
+from stepwell.errors.error import Kind, StepwellError
+
+
+class SyncError(StepwellError):
+    """What the change log refuses; nothing was written."""
+
+
+class NoSyncNode(SyncError):
+    """The database takes part in no sync yet."""
+
+    kind = Kind.CONFLICT
+
+    def __init__(self, location: str) -> None:
+        super().__init__(
+            f"cannot sync database {location!r}: it is no node yet",
+            hint="`stepwell sync init --node NAME`",
+            fields={"database": location},
+        )
+
+
+class SyncNodeExists(SyncError):
+    """``init`` of a database that is another node."""
+
+    kind = Kind.CONFLICT
+
+
+class InvalidNodeId(SyncError):
+    """A node's id has letters, digits, ``-`` and ``_`` alone."""
+
+    kind = Kind.USAGE
+
+
+class CannotTrack(SyncError):
+    """A table cannot be captured: it has no key, it is a view, …; the message says why."""
+
+    kind = Kind.USAGE
+
+
+class TableNotTracked(SyncError):
+    """The table is not captured here."""
+
+    kind = Kind.NOT_FOUND
+
+
+class CaptureBroken(SyncError):
+    """The triggers of a table are not those of its columns: changes may have been missed."""
+
+    kind = Kind.CONFLICT

@@ -1,0 +1,274 @@
+"""The log: gives places to changes, seals what triggers wrote, reads it back.
+
+LSNs are dense and in the order of commits, because they are given under the lock of the node's row;
+rows beyond ``last_lsn`` belong to a group that is still being sealed, and nobody reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import bindparam, func, insert, select
+
+from stepwell.database.connect import Database
+from stepwell.database.prepared import Prepared, Row
+from stepwell.database.transaction import Reader, Transaction
+from stepwell.sync import versions
+from stepwell.sync.change import NULL, Change, Lineage, RowKey, Version
+from stepwell.sync.peers import SyncNode, lock_node, own_node, save_log_state
+from stepwell.sync.sealing import Sealer
+from stepwell.sync.table import tracked_tables
+from stepwell.sync.tables import change_log
+
+SEALED_AT_ONCE = 10_000  # Raw rows a transaction: the write lock is held for about 0.3 s.
+READ_AT_ONCE = 1_000
+
+_c = change_log.c
+_COLUMNS = tuple(_c[name] for name in Change.__struct_fields__)
+_INSERT = Prepared(insert(change_log))
+_READ = Prepared(
+    select(*_COLUMNS)
+    .where(_c.lsn > bindparam("after"), _c.lsn <= bindparam("until"))
+    .order_by(_c.lsn)
+    .limit(bindparam("limit"))
+)
+_GROUP = Prepared(
+    select(*_COLUMNS)
+    .where(
+        _c.origin == bindparam("origin"),
+        _c.epoch == bindparam("epoch"),
+        _c.seq == bindparam("seq"),
+        _c.lsn > bindparam("after"),
+    )
+    .order_by(_c.lsn)
+    .limit(bindparam("limit"))
+)
+_LAST = Prepared(select(func.max(_c.lsn)))
+_AT = Prepared(select(*_COLUMNS).where(_c.lsn == bindparam("lsn")))
+
+
+class LogWriter:
+    """Appends changes to the log inside one transaction; nobody else does meanwhile.
+
+    What it is given is written by ``finish``, which must be called once, before COMMIT.
+    """
+
+    def __init__(self, transaction: Transaction) -> None:
+        transaction.ask(transaction.application.lock_sealing)
+        self.node: SyncNode = lock_node(transaction)
+        self.last_lsn = self.node.last_lsn
+        self.last_seq = self.node.last_seq
+        self.last_hlc = self.node.last_hlc
+        self.sealing = self.node.sealing
+        self._transaction = transaction
+        self._rows: list[dict[str, Any]] = []
+        self._versions: dict[RowKey, Version] = {}
+
+    def append(self, changes: Iterable[Change], source_node: str) -> tuple[int, int]:
+        """Give a received group its LSNs here; answers the first and the last.
+
+        The stamps of this node rise to those of the group.
+        """
+        first = self.last_lsn + 1
+        for change in changes:
+            self.add(msgspec.structs.replace(change, lsn=0, source_node=source_node))
+            self.last_hlc = max(self.last_hlc, change.hlc)
+        return first, self.last_lsn
+
+    def add(self, change: Change) -> int:
+        """Log one change behind the last; answers its LSN."""
+        self.last_lsn += 1
+        self._rows.append({**_row(change), "lsn": self.last_lsn})
+        if len(self._rows) >= READ_AT_ONCE:
+            self.flush()
+        return self.last_lsn
+
+    def put(self, key: RowKey, version: Version) -> None:
+        """Remember the version that a row has now."""
+        self._versions[key] = version
+
+    def find(self, keys: Iterable[RowKey]) -> dict[RowKey, Version]:
+        """The versions of rows as this writer would leave them."""
+        wanted = set(keys)
+        found = versions.find_versions(self._transaction, wanted - self._versions.keys())
+        return found | {key: self._versions[key] for key in wanted & self._versions.keys()}
+
+    def flush(self) -> None:
+        """Write what has been added so far."""
+        if self._rows:
+            self._transaction.execute_many(_INSERT, self._rows)
+            self._rows = []
+        if self._versions:
+            versions.put_versions(self._transaction, self._versions)
+            self._versions = {}
+
+    def finish(self) -> None:
+        """Write everything, and how far the log has come."""
+        self.flush()
+        save_log_state(
+            self._transaction,
+            last_lsn=self.node.last_lsn if self.sealing is not None else self.last_lsn,
+            last_seq=self.last_seq,
+            last_hlc=self.last_hlc,
+            sealing=self.sealing,
+        )
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What one call of :func:`seal` did.
+
+    Attributes:
+        changes: How many changes it logged.
+        last_lsn: Where the log ends now.
+        is_all: Nothing that was committed then is left.
+    """
+
+    changes: int
+    last_lsn: int
+    is_all: bool
+
+
+def seal(transaction: Transaction, *, limit: int = SEALED_AT_ONCE) -> Sealed:
+    """Turn committed raw rows, at most ``limit``, into changes of the log."""
+    application = transaction.application
+    writer = LogWriter(transaction)
+    shapes = {table.table_id: table.shape for table in tracked_tables(transaction).values()}
+    groups = transaction.ask(
+        lambda connection: application.take_raw(
+            connection, shapes, limit=limit, going_on=writer.sealing or ""
+        )
+    )
+    before = writer.last_lsn
+    if writer.sealing is not None:
+        _go_on(transaction, writer)
+        before = writer.last_lsn
+    Sealer(transaction, writer, shapes).seal(groups)
+    logged = writer.last_lsn - before
+    if groups or writer.node.sealing is not None:
+        writer.finish()
+    is_all = writer.sealing is None and not transaction.ask(application.has_raw)
+    return Sealed(logged, writer.last_lsn, is_all)
+
+
+def seal_all(database: Database) -> int:
+    """Seal whatever is committed, in several transactions; answers how many changes."""
+    changes = 0
+    while True:
+        with database.read() as reader:
+            node = own_node(reader, database.location)
+            waits = reader.ask(reader.application.has_raw) or node.sealing is not None
+        if not waits:
+            return changes
+        sealed = database.run(seal, what="seal the changes of tracked tables")
+        changes += sealed.changes
+        if sealed.is_all or sealed.changes < SEALED_AT_ONCE // 2:
+            return changes  # What has been written meanwhile is for the next time.
+
+
+def begin_apply(transaction: Transaction) -> LogWriter:
+    """Be alone with the tracked tables and seal everything local; answers the log's writer.
+
+    Until the end of the transaction nobody else writes a tracked table. The caller appends the
+    groups that it applies and calls ``finish``.
+    """
+    names = list(tracked_tables(transaction))
+    application = transaction.application
+    transaction.ask(application.lock_sealing)
+    transaction.ask(lambda connection: application.lock_writers(connection, names))
+    while not seal(transaction).is_all:
+        pass
+    return LogWriter(transaction)
+
+
+def last_lsn(reader: Reader) -> int:
+    """The last position that may be read."""
+    return own_node(reader).last_lsn
+
+
+def horizon(reader: Reader) -> int:
+    """The first position that is still kept."""
+    return own_node(reader).horizon_lsn
+
+
+def read_changes(
+    reader: Reader, after_lsn: int, *, until_lsn: int, limit: int = READ_AT_ONCE
+) -> list[Change]:
+    """A page of the log: changes behind ``after_lsn``, at most up to ``until_lsn``."""
+    rows = reader.fetch_all(_READ, {"after": after_lsn, "until": until_lsn, "limit": limit})
+    return [_change(row) for row in rows]
+
+
+def changes_of(
+    database: Database, after_lsn: int, until_lsn: int, *, not_for: str | None = None
+) -> Iterator[Change]:
+    """The log in pages, each read in a transaction of its own: it only ever grows at its end.
+
+    ``not_for`` leaves out what its node has written itself, or has delivered.
+    """
+    while after_lsn < until_lsn:
+        with database.read() as reader:
+            page = read_changes(reader, after_lsn, until_lsn=until_lsn)
+        if not page:
+            return
+        after_lsn = page[-1].lsn
+        for change in page:
+            if not_for is None or not_for not in (change.origin, change.source_node):
+                yield change
+
+
+def read_group(reader: Reader, origin: str, epoch: int, seq: int) -> Iterator[Change]:
+    """The changes of one group, in pages; nothing when it is unknown or pruned."""
+    after = 0
+    while True:
+        rows = reader.fetch_all(
+            _GROUP,
+            {"origin": origin, "epoch": epoch, "seq": seq, "after": after, "limit": READ_AT_ONCE},
+        )
+        yield from map(_change, rows)
+        if len(rows) < READ_AT_ONCE:
+            return
+        after = rows[-1][0]
+
+
+def _go_on(transaction: Transaction, writer: LogWriter) -> None:
+    """The group that is being sealed stands beyond the last position: go on behind it."""
+    row = transaction.fetch_one(_LAST)
+    if row is not None and row[0] is not None:
+        writer.last_lsn = max(writer.last_lsn, row[0])
+
+
+def _row(change: Change) -> dict[str, Any]:
+    row = msgspec.structs.asdict(change)
+    row["pk_json"] = _text(change.pk_json)
+    row["payload"] = None if change.payload == NULL else _text(change.payload)
+    row["before"] = None if change.before == NULL else _text(change.before)
+    for name in ("resolves", "lineage", "extra"):
+        row[name] = msgspec.json.encode(row[name]).decode() if row[name] else None
+    return row
+
+
+def _text(raw: msgspec.Raw) -> str:
+    return bytes(raw).decode("utf-8")
+
+
+_resolves = msgspec.json.Decoder(tuple[str, ...])
+_lineage = msgspec.json.Decoder(Lineage)
+_extra = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_FIELDS: Sequence[str] = Change.__struct_fields__
+
+
+def _change(row: Row) -> Change:
+    values = dict(zip(_FIELDS, row, strict=True))
+    values["pk_json"] = msgspec.Raw(values["pk_json"].encode())
+    for name in ("payload", "before"):
+        text = values[name]
+        values[name] = NULL if text is None else msgspec.Raw(text.encode())
+    resolves, lineage, extra = values["resolves"], values["lineage"], values["extra"]
+    values["resolves"] = () if resolves is None else _resolves.decode(resolves)
+    values["lineage"] = None if lineage is None else _lineage.decode(lineage)
+    values["extra"] = None if extra is None else _extra.decode(extra)
+    return Change(**values)

@@ -1,0 +1,214 @@
+"""``node.sync``: the change log of one database, for programs and for the faces.
+
+Every method opens its own transactions. Whatever tells of the log seals first, so that it tells of
+everything that is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from stepwell.clock import Clock
+from stepwell.database.connect import Database
+from stepwell.database.guarded import GuardedConnection
+from stepwell.database.transaction import Transaction
+from stepwell.errors import NoSyncNode
+from stepwell.sync import baseline, capture, log, peers
+from stepwell.sync.audit import Audit, list_audit, record_audit
+from stepwell.sync.change import Lineage
+from stepwell.sync.peers import Peer, SyncNode, SyncState
+from stepwell.sync.schema import is_made, make_tables
+from stepwell.sync.table import TrackedTable, find_table, tracked_tables
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class SyncStatus:
+    """Where a node stands.
+
+    Attributes:
+        sealed: How many changes this look itself has put into the log.
+        faults: Tables whose changes may be missed.
+    """
+
+    node: SyncNode
+    tables: list[TrackedTable]
+    faults: list[capture.CaptureFault]
+    peers: list[Peer]
+    states: list[SyncState]
+    sealed: int
+
+
+class Sync:
+    """The change log of one database.
+
+    >>> with Node.open("sqlite:///shop.db") as node:
+    ...     node.sync.init("shop-1")
+    ...     node.sync.track("visit_daily")
+    ...     with node.sync.transaction(actor="till") as connection:
+    ...         connection.execute("INSERT INTO visit_daily (store, day) VALUES (1, '2026-11-20')")
+    """
+
+    def __init__(self, database: Database, clock: Clock, *, actor: str = "library") -> None:
+        self.database = database
+        self._clock = clock
+        self._actor = actor
+
+    # --- being a node
+
+    def init(self, node_id: str, *, is_main: bool = False) -> SyncNode:
+        """Make this database a node; the same call again changes nothing.
+
+        Raises:
+            InvalidNodeId: the name cannot be one.
+            SyncNodeExists: it is another node already.
+        """
+        peers.check_node_id(node_id)
+        make_tables(self.database)
+
+        def fact(transaction: Transaction) -> SyncNode:
+            was = peers.find_node(transaction)
+            place = str(self.database.path or "")
+            at = self._clock.now()
+            node = peers.init_node(transaction, node_id, is_main=is_main, at=at, place=place)
+            if was is None:
+                self._audit(transaction, "init", node_id, {"is_main": is_main})
+            return node
+
+        return self.database.run(fact, what=f"make database {self.database.location!r} a node")
+
+    @property
+    def is_node(self) -> bool:
+        """Whether ``init`` has been called for this database, ever."""
+        if not is_made(self.database):
+            return False
+        with self.database.read() as reader:
+            return peers.find_node(reader) is not None
+
+    def node(self) -> SyncNode:
+        """This database as a node.
+
+        Raises:
+            NoSyncNode: it is none.
+        """
+        self._require_node()
+        with self.database.read() as reader:
+            return peers.own_node(reader, self.database.location)
+
+    def status(self) -> SyncStatus:
+        """Where the node stands, with everything sealed that is committed.
+
+        Raises:
+            NoSyncNode: it is none.
+        """
+        self._require_node()
+        sealed = log.seal_all(self.database)
+        with self.database.read() as reader:
+            return SyncStatus(
+                node=peers.own_node(reader, self.database.location),
+                tables=list(tracked_tables(reader).values()),
+                faults=capture.faults(reader),
+                peers=peers.list_peers(reader),
+                states=peers.list_states(reader),
+                sealed=sealed,
+            )
+
+    def state(self, client_id: str) -> SyncState | None:
+        """How far a peer has come in this node's log; None before the first time."""
+        self._require_node()
+        with self.database.read() as reader:
+            return peers.find_state(reader, client_id, "out")
+
+    # --- what is captured
+
+    def track(self, table: str, *, policy: str = "lww", with_rows: bool = True) -> TrackedTable:
+        """Capture a table from now on; again: mend its triggers, announce its rows again.
+
+        ``with_rows`` False leaves out the rows that are there already. A policy is given once;
+        tracking again keeps it.
+
+        Raises:
+            CannotTrack: it has no declared key, or is no table.
+            NoSyncNode: the database is none.
+        """
+        self._require_node()
+
+        def fact(transaction: Transaction) -> None:
+            at = self._clock.now()
+            changed = capture.track(
+                transaction, table, at=at, policy=_policy_text(policy), baseline=with_rows
+            )
+            if changed:
+                self._audit(transaction, "track", table, {"with_rows": with_rows})
+
+        self.database.run(fact, what=f"track table {table!r}")
+        baseline.log_baselines(self.database, at=self._clock.now())
+        with self.database.read() as reader:
+            application = reader.application
+            shape = reader.ask(lambda connection: application.table(connection, table))
+            found = find_table(reader, shape.name if shape is not None else table)
+        assert found is not None
+        return found
+
+    def untrack(self, table: str) -> None:
+        """Capture a table no longer; what is logged stays.
+
+        Raises:
+            TableNotTracked: it is not captured.
+        """
+        self._require_node()
+
+        def fact(transaction: Transaction) -> None:
+            capture.untrack(transaction, table)
+            self._audit(transaction, "untrack", table)
+
+        self.database.run(fact, what=f"untrack table {table!r}")
+
+    @contextmanager
+    def transaction(self, *, actor: str = "") -> Iterator[GuardedConnection]:
+        """A write transaction whose changes are one group, exactly this transaction.
+
+        A transaction of any other program is captured, too; on SQLite what several of them wrote
+        one after the other is one group.
+        """
+        self._require_node()
+        lineage = Lineage(actor=actor) if actor else None
+        with self.database.write() as transaction:
+            capture.tell(transaction, self._clock.new_id(), lineage)
+            yield transaction.connection
+
+    # --- looking back
+
+    def audit(self, *, since: datetime | None = None, limit: int = 100) -> list[Audit]:
+        """Who did what, the newest first."""
+        self._require_node()
+        with self.database.read() as reader:
+            return list_audit(reader, since=since or _LONG_AGO, limit=limit)
+
+    def _require_node(self) -> None:
+        if not self.is_node:
+            raise NoSyncNode(self.database.location)
+
+    def _audit(
+        self,
+        transaction: Transaction,
+        action: str,
+        subject: str,
+        detail: dict[str, object] | None = None,
+    ) -> None:
+        record_audit(
+            transaction,
+            at=self._clock.now(),
+            actor=self._actor,
+            action=action,
+            subject=subject,
+            detail=detail,
+        )
+
+
+def _policy_text(policy: str) -> str:
+    return f'{{"rows":"{policy}"}}'
