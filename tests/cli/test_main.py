@@ -44,7 +44,7 @@ def test_every_command_prints_json_but_those_that_only_hold_others() -> None:
         if "--json" not in {option for parameter in part.params for option in parameter.opts}
     }
 
-    assert {"stepwell", "stepwell db", "stepwell sync"} == without
+    assert {"stepwell", "stepwell db", "stepwell pool", "stepwell sync"} == without
 
 
 def test_the_exit_statuses_are_those_of_the_contract() -> None:
