@@ -94,6 +94,8 @@ class Settings:
         shutdown_timeout_s: Seconds that a stopped process waits for its running work.
         pools: Name and size of each pool; see :mod:`stepwell.repository.pools`.
         max_recoveries: How often registered work whose worker died goes on by itself (S191).
+        backup_folder: Where copies stand, relative to that folder; only ``backups`` is made when it
+            is missing, any other must be there.
         folder: Where ``stepwell.toml`` stands, or the working folder; not a setting.
         file: The file that was read, or None; not a setting.
     """
@@ -110,6 +112,7 @@ class Settings:
     shutdown_timeout_s: Seconds = 30.0
     pools: dict[str, PoolSize] = field(default_factory=dict)
     max_recoveries: Count = 3
+    backup_folder: str = "backups"
     job: dict[str, JobSettings] = field(default_factory=dict)
     folder: Path = field(default_factory=Path.cwd)
     file: Path | None = None
@@ -253,5 +256,6 @@ _RULES = {
     "shutdown_timeout_s": "seconds above 0",
     "pools": "a section [pools] of names and whole numbers, 0 or more",
     "max_recoveries": "0 or more",
+    "backup_folder": "a path, such as 'backups' or '/mnt/usb'",
     "job": 'sections [job."NAME"]',
 }

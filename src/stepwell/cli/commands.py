@@ -39,6 +39,7 @@ COMMANDS = {
     "pool": ("stepwell.cli.pools", "commands"),
     "schedule": ("stepwell.cli.schedules", "commands"),
     "sync": ("stepwell.cli.sync", "commands"),
+    "backup": ("stepwell.cli.backup", "commands"),
     "db": ("stepwell.cli.database", "commands"),
 }
 

@@ -14,6 +14,7 @@ from stepwell.settings import CONFIG_VARIABLE, Settings, load_settings
 
 if TYPE_CHECKING:
     from stepwell.database.connect import Database
+    from stepwell.database.dialect import DatabaseOptions
     from stepwell.job.registry import JobRegistry
     from stepwell.node import Node
 
@@ -97,6 +98,17 @@ class Session:
         registry.load_modules(self.settings.jobs, self.settings.folder)
         return registry
 
+    def database_options(self, create: bool = False) -> DatabaseOptions:
+        """How the settings have a database opened."""
+        from stepwell.database.dialect import DatabaseOptions
+
+        chosen = {
+            option.name: getattr(self.settings, option.name)
+            for option in fields(DatabaseOptions)
+            if hasattr(self.settings, option.name)
+        }
+        return DatabaseOptions(**chosen, create=create)
+
     def open_database(self, *, create: bool = False, migrated: bool = True) -> Database:
         """The database of the settings, with Stepwell's tables brought up to date.
 
@@ -109,19 +121,10 @@ class Session:
         """
         self.prefer_newer_sqlite()
         from stepwell.database.connect import open_database
-        from stepwell.database.dialect import DatabaseOptions
         from stepwell.database.migrations import migrate
 
-        settings = self.settings
-        chosen = {
-            option.name: getattr(settings, option.name)
-            for option in fields(DatabaseOptions)
-            if hasattr(settings, option.name)
-        }
         database = open_database(
-            settings.database_url,
-            clock=self.clock,
-            options=DatabaseOptions(**chosen, create=create),
+            self.settings.database_url, clock=self.clock, options=self.database_options(create)
         )
         try:
             if migrated:

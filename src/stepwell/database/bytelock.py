@@ -42,6 +42,10 @@ if sys.platform == "win32":
         """The process that holds the byte; 0 when nobody does, or it cannot be told."""
         return 0
 
+    def first_lock_of_others(descriptor: int) -> tuple[int, int] | None:  # noqa: ARG001
+        """The first byte that another process holds, and the process; cannot be told here."""
+        return None
+
 else:
     import fcntl
 
@@ -63,19 +67,27 @@ else:
 
     def is_locked(descriptor: int, byte: int) -> bool:
         """Whether another process holds the byte. Asked, not tried: two who try see each other."""
-        return _first_lock_of_others(descriptor, byte)[0] != fcntl.F_UNLCK
+        return _lock_of_others(descriptor, byte, 1)[0] != fcntl.F_UNLCK
 
     def holder_pid(descriptor: int, byte: int) -> int:
         """The other process that holds the byte; 0 when nobody does, or it cannot be told.
 
         A process in another container has no number here.
         """
-        kind, pid = _first_lock_of_others(descriptor, byte)
+        kind, _, pid = _lock_of_others(descriptor, byte, 1)
         return 0 if kind == fcntl.F_UNLCK else max(pid, 0)
 
-    def _first_lock_of_others(descriptor: int, byte: int) -> tuple[int, int]:
-        wanted = (fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+    def first_lock_of_others(descriptor: int) -> tuple[int, int] | None:
+        """The first byte that another process holds, and the process; None when there is none."""
+        kind, byte, pid = _lock_of_others(descriptor, 0, 0)
+        return None if kind == fcntl.F_UNLCK else (byte, max(pid, 0))
+
+    def _lock_of_others(descriptor: int, byte: int, length: int) -> tuple[int, int, int]:
+        """Kind, first byte and process; a length of 0 is to the end of the file and beyond."""
+        wanted = (fcntl.F_WRLCK, os.SEEK_SET, byte, length, 0)
         if not _TYPE_FIRST:
-            wanted = (byte, 1, 0, fcntl.F_WRLCK, os.SEEK_SET)
+            wanted = (byte, length, 0, fcntl.F_WRLCK, os.SEEK_SET)
         answer = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, _FLOCK.pack(*wanted)))
-        return (answer[0], answer[4]) if _TYPE_FIRST else (answer[3], answer[2])
+        if _TYPE_FIRST:
+            return answer[0], answer[2], answer[4]
+        return answer[3], answer[0], answer[2]

@@ -157,24 +157,32 @@ def open_database(
     """
     clock = clock or Clock()
     options = options or DatabaseOptions()
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme == "sqlite":
+    path = sqlite_path(url)
+    if path is not None:
         from stepwell.database.sqlite import SqliteDialect
 
-        sqlite = SqliteDialect(_sqlite_path(url, rest), options, clock)
+        sqlite = SqliteDialect(path, options, clock)
         return Database(url, sqlite, clock, Path(sqlite.path), options)
+    from stepwell.database.postgresql import PostgresqlDialect
+
+    postgresql = PostgresqlDialect(f"postgresql://{url.partition('://')[2]}", options, clock)
+    return Database(url, postgresql, clock, None, options)
+
+
+def sqlite_path(url: str) -> str | None:
+    """The path that a SQLite URL names; None for a URL of PostgreSQL.
+
+    Raises:
+        CannotOpenDatabase: it is neither.
+    """
+    scheme, separator, rest = url.partition("://")
     if separator and scheme in ("postgresql", "postgresql+psycopg", "postgres"):
-        from stepwell.database.postgresql import PostgresqlDialect
-
-        postgresql = PostgresqlDialect(f"postgresql://{rest}", options, clock)
-        return Database(url, postgresql, clock, None, options)
-    raise CannotOpenDatabase(
-        f"cannot open database {url!r}: it is neither sqlite:///PATH nor postgresql://…",
-        hint=f"`sqlite:///{url}`" if not separator else "use one of the two",
-    )
-
-
-def _sqlite_path(url: str, rest: str) -> str:
+        return None
+    if not separator or scheme != "sqlite":
+        raise CannotOpenDatabase(
+            f"cannot open database {url!r}: it is neither sqlite:///PATH nor postgresql://…",
+            hint=f"`sqlite:///{url}`" if not separator else "use one of the two",
+        )
     path = rest.removeprefix("/")
     if not rest.startswith("/") or path in ("", ":memory:"):
         raise CannotOpenDatabase(

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from stepwell.database.dialect import Dialect, KeptConnection
+from stepwell.database.epoch import is_of_an_earlier_epoch
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.errors import DatabaseBusy
 
@@ -61,8 +62,14 @@ class Liveness:
         return self._dialect.keeps_owner(owner_id)
 
     def is_dead(self, owner_id: int) -> bool:
-        """Whether the owner is proven dead; never for one that this process holds."""
-        return self._ask(lambda connection: self._dialect.owner_is_dead(connection, owner_id))
+        """Whether the owner is proven dead; never for one that this process holds.
+
+        One of an earlier epoch is: whatever lives of it can write nothing any more (``epoch.py``).
+        """
+        with self._read() as reader:
+            return is_of_an_earlier_epoch(reader, owner_id) or reader.ask(
+                lambda connection: self._dialect.owner_is_dead(connection, owner_id)
+            )
 
     def end_sessions(self, owner_id: int) -> int:
         """End what a dead or frozen owner still has open at a server; answers how many (S34).

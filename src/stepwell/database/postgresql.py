@@ -15,7 +15,6 @@ from contextlib import suppress
 from functools import cached_property
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
 from zlib import crc32
 
 import sqlalchemy
@@ -31,6 +30,7 @@ from stepwell.database.dialect import (
     SqlStyle,
 )
 from stepwell.database.postgresql_errors import is_rerunnable, translate
+from stepwell.database.postgresql_url import without_password
 from stepwell.errors import (
     CannotOpenDatabase,
     ConnectionLost,
@@ -46,9 +46,9 @@ CONNECT_TIMEOUT_S = 10
 IDLE_IN_TRANSACTION_S = 25  # Below the lease of an owner.
 
 # The first key of Stepwell's advisory locks ("step"); the second is the owner's id, 0 to migrate.
-_LOCK_CLASS = 0x73746570
+LOCK_CLASS = 0x73746570
 _MIGRATION = 0
-_TURN_CLASS = _LOCK_CLASS + 1
+_TURN_CLASS = LOCK_CLASS + 1
 
 # A host that vanishes is noticed by the server within 25 s, and its locks are free.
 _SESSION = """
@@ -78,7 +78,7 @@ class PostgresqlDialect(Dialect):
 
     def __init__(self, url: str, options: DatabaseOptions, clock: Clock) -> None:
         self.location = without_password(url)
-        self._url = url
+        self.url = url
         self._options = options
         self._driver = _load_driver(self.location)
         self.driver_errors = (self._driver.Error,)
@@ -130,7 +130,7 @@ class PostgresqlDialect(Dialect):
     def _session(self) -> Any:
         try:
             session = self._driver.connect(
-                self._url,
+                self.url,
                 autocommit=True,
                 application_name=self._application_name,
                 connect_timeout=CONNECT_TIMEOUT_S,
@@ -282,7 +282,7 @@ class PostgresqlDialect(Dialect):
             "SELECT NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"
             " AND classid = %s::int AND objid = %s::int AND objsubid = 2 AND database ="
             " (SELECT oid FROM pg_database WHERE datname = current_database()))",
-            (_LOCK_CLASS, owner_id),
+            (LOCK_CLASS, owner_id),
         )
         return bool(cursor.fetchall()[0][0])
 
@@ -302,7 +302,7 @@ class PostgresqlDialect(Dialect):
     def _ask_owners_session(self, function: str, owner_id: int) -> bool:
         try:
             cursor = self._owners_session.execute(
-                f"SELECT {function}(%s, %s)", (_LOCK_CLASS, owner_id)
+                f"SELECT {function}(%s, %s)", (LOCK_CLASS, owner_id)
             )
         except self._driver.Error as error:
             raise self.translate(error, f"prove that owner {owner_id} is alive") from error
@@ -339,9 +339,7 @@ class PostgresqlDialect(Dialect):
 
     def lock_migration(self, connection: KeptConnection, what: str) -> None:
         """An advisory lock, waited for at most as long as for the gate."""
-        self._execute(
-            connection, f"SELECT pg_advisory_xact_lock({_LOCK_CLASS}, {_MIGRATION})", what
-        )
+        self._execute(connection, f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, {_MIGRATION})", what)
 
     def check_foreign_keys(self, connection: KeptConnection, what: str) -> None:
         """PostgreSQL has checked them all along."""
@@ -375,18 +373,6 @@ class PostgresqlDialect(Dialect):
 def owner_name(owner_id: int) -> str:
     """The ``application_name`` of an owner's sessions, by which they are found (S34)."""
     return f"stepwell owner {owner_id}"
-
-
-def without_password(url: str) -> str:
-    """The URL for messages."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    options = [option for option in parse_qsl(parts.query) if option[0] != "password"]
-    question_mark = "?" if options else ""
-    return (
-        f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
-        f"{question_mark}{urlencode(options, safe='/')}"
-    )
 
 
 def _load_driver(location: str) -> Any:

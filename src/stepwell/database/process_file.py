@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import Counter
 from pathlib import Path
 from threading import Lock
 
-from stepwell.database.bytelock import is_locked, try_lock, unlock
+from stepwell.database.bytelock import first_lock_of_others, is_locked, try_lock, unlock
 from stepwell.database.gate import WriterGate
 from stepwell.errors import CannotOpenDatabase, DatabaseFull, DatabaseReadOnly
 
@@ -22,12 +21,18 @@ class ProcessFile:
 
     def __init__(self, database_path: str, driver: str) -> None:
         self.driver = driver
+        self.users = 0
         self._database_path = database_path
         self._gate_descriptor = _open_beside(database_path, "-gate")
         self._owners_descriptor: int | None = None
         self._owners_held: set[int] = set()
         self._owners = Lock()
         self.gate = WriterGate(database_path, self._gate_descriptor)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether more than one part of this process uses the database."""
+        return self.users > 1
 
     def hold_owner(self, owner_id: int) -> bool:
         """Lock the owner's byte until :meth:`release_owner` or the end of this process."""
@@ -56,6 +61,20 @@ class ProcessFile:
                 return False
             return not is_locked(self._owners_file(), owner_id)
 
+    def any_living_owner(self) -> tuple[int, str] | None:
+        """An owner that lives, by its id and process, if there is any at all.
+
+        The bytes are asked and not the table: it may be damaged, or of another epoch.
+        """
+        with self._owners:
+            if self._owners_held:
+                return min(self._owners_held), "this process"
+            found = first_lock_of_others(self._owners_file())
+        if found is None:
+            return None
+        byte, pid = found
+        return byte, f"pid {pid}" if pid else "another process"
+
     def close(self) -> None:
         """Close the descriptors, and so drop every lock."""
         os.close(self._gate_descriptor)
@@ -80,7 +99,6 @@ class ProcessFiles:
     def __init__(self) -> None:
         self._lock = Lock()
         self._files: dict[str, ProcessFile] = {}
-        self._users: Counter[str] = Counter()
 
     def share(self, database_path: str, driver: str) -> ProcessFile:
         """The one of this real path, with one more user.
@@ -100,14 +118,15 @@ class ProcessFiles:
                     hint="use one value of sqlite_driver in one process",
                     fields={"database": database_path, "driver": driver},
                 )
-            self._users[database_path] += 1
+            file.users += 1
             return file
 
     def give_up(self, database_path: str) -> None:
         """One user less; with the last one the descriptors are closed."""
         with self._lock:
-            self._users[database_path] -= 1
-            if not self._users[database_path]:
+            file = self._files[database_path]
+            file.users -= 1
+            if not file.users:
                 self._files.pop(database_path).close()
 
     def forget(self) -> None:

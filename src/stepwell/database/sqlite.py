@@ -95,7 +95,7 @@ class SqliteDialect(Dialect):
             refuse_unsafe_filesystem(self.location, self.path)
         warn_of_wal_reset(self._driver.sqlite_version_info)
         what = f"open database {self.location!r}"
-        raw = self._connect_raw("rwc" if options.create else "rw")
+        raw = self.connect_raw("rwc" if options.create else "rw")
         try:
             is_wal = _pragma(raw, "journal_mode") == "wal"
             self._file = PROCESS_FILES.share(self.path, self._driver.__name__)
@@ -118,7 +118,7 @@ class SqliteDialect(Dialect):
 
     def connect(self, *, writes: bool) -> KeptConnection:
         """By the recipe; the file must have been opened."""
-        raw = self._connect_raw("rw" if writes else "ro")
+        raw = self.connect_raw("rw" if writes else "ro")
         try:
             self._set_up(raw, writes=writes)
         except BaseException:
@@ -141,7 +141,18 @@ class SqliteDialect(Dialect):
     def forget(self) -> None:
         """``process_file.py`` has a hook of its own."""
 
-    def _connect_raw(self, mode: str) -> Any:
+    @property
+    def driver_name(self) -> str:
+        """The module of the driver: one for all that this process does with a file."""
+        return str(self._driver.__name__)
+
+    @property
+    def library_version(self) -> str:
+        """Of SQLite itself."""
+        return str(self._driver.sqlite_version)
+
+    def connect_raw(self, mode: str) -> Any:
+        """The driver's connection with a URI's ``mode``, and none of the recipe."""
         try:
             return self._driver.connect(
                 f"file:{quote(self.path)}?mode={mode}",

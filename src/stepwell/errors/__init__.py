@@ -36,6 +36,11 @@
     │   ├── SyncNodeExists               ├── TableNotTracked
     │   └── InvalidNodeId                └── CaptureBroken
     ├── MigrationFailed                  the application's own migrations
+    ├── BackupError                      copies of a database
+    │   ├── NoSuchBackup                 ├── BackupUnproven
+    │   ├── BackupExists                 ├── BackupDamaged
+    │   ├── BackupUnderWay               ├── ManifestTooNew
+    │   └── DatabaseInUse
     └── SettingsError
         ├── UnknownSetting               └── InvalidSetting
 
@@ -46,6 +51,16 @@ next command) and ``fields``; a face renders them and adds nothing. The grammar 
 
 from __future__ import annotations
 
+from stepwell.errors.backup import (
+    BackupDamaged,
+    BackupError,
+    BackupExists,
+    BackupUnderWay,
+    BackupUnproven,
+    DatabaseInUse,
+    ManifestTooNew,
+    NoSuchBackup,
+)
 from stepwell.errors.batch import (
     BatchError,
     ContextTooLarge,
@@ -161,6 +176,14 @@ __all__ = [
     "TransactionEnded",
     "UnsafeFilesystem",
     "WalUnavailable",
+    "BackupError",
+    "NoSuchBackup",
+    "BackupExists",
+    "BackupUnderWay",
+    "BackupUnproven",
+    "BackupDamaged",
+    "ManifestTooNew",
+    "DatabaseInUse",
     "InvalidSetting",
     "ItemError",
     "ItemSourceMissing",

@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import bindparam, insert, select, update
 
 from stepwell.clock import Clock
+from stepwell.database.epoch import EPOCH_OF_THE_YOUNGEST
 from stepwell.database.liveness import Liveness
 from stepwell.database.prepared import Prepared
 from stepwell.database.tables import batch_owner
@@ -24,6 +25,7 @@ INSERT_OWNER = Prepared(
         pid=bindparam("pid"),
         purpose=bindparam("purpose"),
         started_at=bindparam("started_at"),
+        epoch=EPOCH_OF_THE_YOUNGEST,
     )
     .returning(_o.owner_id)
 )

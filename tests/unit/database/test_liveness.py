@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stepwell.database.connect import Database, open_database
+from stepwell.database.migrations import migrate
 from stepwell.database.transaction import Transaction
 from stepwell.errors import DatabaseBusy
 from tests.unit.database.conftest import make_item_table
@@ -26,6 +27,16 @@ for line in sys.stdin:
         database.liveness.release(7)
     print("ok", flush=True)
 """
+
+
+@pytest.fixture(autouse=True)
+def _tables(request: pytest.FixtureRequest) -> None:
+    """An owner's epoch stands in its row."""
+    for name in ("database", "sqlite"):
+        if name in request.fixturenames:
+            migrate(request.getfixturevalue(name))
+
+
 DEAD_WITHIN_S = 5.0  # Milliseconds on SQLite; PostgreSQL's backend has to notice.
 
 
@@ -152,6 +163,7 @@ def test_a_forked_child_holds_nothing_and_takes_nothing_away(sqlite: Database) -
 
 def test_on_postgresql_a_lost_proof_is_taken_again(postgresql_database_url: str) -> None:
     with open_database(postgresql_database_url) as database:
+        migrate(database)
         with database.write() as transaction:
             database.liveness.hold(7, transaction)
         with database.read() as reader:
@@ -172,6 +184,7 @@ def test_the_sessions_of_a_frozen_owner_can_be_ended(postgresql_database_url: st
         "print('holds', flush=True)",
     )
     with open_database(postgresql_database_url) as database:
+        migrate(database)
         make_item_table(database)
         with program(frozen_in_a_transaction, postgresql_database_url) as owner:
             assert "holds" == line_of(owner)

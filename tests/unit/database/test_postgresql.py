@@ -11,8 +11,8 @@ import pytest
 from stepwell.database import postgresql
 from stepwell.database.connect import Database, open_database
 from stepwell.database.dialect import DatabaseOptions
-from stepwell.database.postgresql import without_password
 from stepwell.database.postgresql_errors import is_rerunnable, translate
+from stepwell.database.postgresql_url import without_password
 from stepwell.database.transaction import Transaction
 from stepwell.errors import (
     CannotOpenDatabase,

@@ -1,0 +1,13 @@
+# Prove a backup and put it in the place of the database:
+#   powershell -File restore.ps1 -What NAME-OR-PATH -Reason "why"
+# Stop what works on the database first. What is there is kept. Not tried on Windows yet.
+param(
+    [Parameter(Mandatory = $true)][string]$What,
+    [string]$Reason = "restore.ps1",
+    [string]$Stepwell = "stepwell"
+)
+& $Stepwell backup verify $What
+# 5: the copy is sound, and the doctor has findings in it.
+if ($LASTEXITCODE -ne 0 -and $LASTEXITCODE -ne 5) { exit $LASTEXITCODE }
+& $Stepwell backup restore $What --reason $Reason
+exit $LASTEXITCODE
