@@ -348,3 +348,41 @@ def test_the_settings_supply_system_properties(folder: Folder) -> None:
     assert 0 == folder.call("run", "good").code
     toml.write_text(f"{text}[system_properties]\ntasklet = 3\n")
     folder.call("run", "good").refused(2, "system_properties must be a section")
+
+
+IN_XML = xml(
+    f'<properties><property name="day" value="{P}?:today;"/></properties>'
+    '<step id="a" next="b"><batchlet ref="tidy"/></step>\n'
+    '<step id="b"><batchlet ref="recalculate"><properties>'
+    '<property name="day" value="#{jobProperties[\'day\']}"/></properties></batchlet></step>'
+)
+
+
+def test_a_job_from_xml_is_shown_as_yaml_that_runs_in_its_place(folder: Folder) -> None:
+    put(folder, "jobs/night.xml", IN_XML)
+
+    out = folder.done("jobs", "show", "night").out
+    shown = folder.json("jobs", "show", "night")
+
+    assert out.startswith("# defined in: jobs/night.xml:1\n# parameters: any, as text\n")
+    assert "    tasklet:\n      ref: recalculate\n      properties:\n        day: " in out
+    assert ["tidy", "recalculate"] == [step["options"]["function"] for step in shown["steps"]]
+    assert str(folder.path / "jobs/night.xml") == shown["file"]
+    assert "recalculate" == shown["document"]["steps"][1]["tasklet"]["ref"]
+    (folder.path / "jobs/night.xml").unlink()
+    put(folder, "jobs/night.yaml", out)
+    assert "can start, no faults" in folder.done("jobs", "check", "jobs/night.yaml").out
+    again = folder.done("jobs", "show", "night").out
+    assert out[out.index("job: night") :] == again[again.index("job: night") :]
+    folder.done("run", "night", "p=2026-11-20")
+
+
+def test_a_faulty_file_is_shown_with_the_first_of_its_faults(folder: Folder) -> None:
+    put(folder, "jobs/night.xml", xml('<step id="a" next="x"><batchlet ref="tidy"/></step>'))
+
+    out = folder.done("jobs", "show", "night").out
+
+    assert "# It cannot start: line 2: step 'a': there is no 'x' beside it to go to\n" in out
+    assert "#   `stepwell jobs check jobs/night.xml` says all\n" in out
+    put(folder, "jobs/night.xml", "job: night")
+    folder.call("jobs", "show", "night").refused(2, "this is no well-formed XML", "jobs check")

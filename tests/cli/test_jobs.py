@@ -38,7 +38,25 @@ def test_show_tells_parameters_and_steps_with_their_options(past: Folder) -> Non
     shown = past.json("jobs", "show", "load")
     shares = past.json("jobs", "show", "partly")["steps"]
 
-    assert f"module jobs, {past.path}/jobs.py" in out
+    assert (
+        f"# defined in: module jobs, {past.path}/jobs.py\n"
+        "# parameters: day: date, shop: int = 7, note: str = none\n"
+        "# last execution: 1 COMPLETED "
+    ) == out[: out.index("20")]
+    assert (
+        "# This text does not say:\n"
+        "#   reader of step 'items': range(0, 500)\n"
+        "job: load\n"
+        "description: numbers into a table\n"
+        "parameters: jobs:Day\n"
+        "steps:\n"
+        "  - step: table\n"
+        "    tasklet: jobs:make_table\n"
+    ) in out
+    assert (["reader of step 'items': range(0, 500)"], "jobs:Day") == (
+        shown["not_in_document"],
+        shown["document"]["parameters"],
+    )
     assert ["day", "shop", "note"] == [p["name"] for p in shown["parameters"]]
     assert [
         ("date", True, None, True),
@@ -85,7 +103,7 @@ def test_a_flow_is_shown_with_what_is_in_it(folder: Folder) -> None:
         ("mend", "tasklet", None),
     ] == [(step["step"], step["kind"], step["within"]) for step in steps]
     assert ["on FAILED: next mend"] == steps[1]["options"]["transitions"]
-    assert "on NO: fail" in folder.done("jobs", "show", "flows").out
+    assert "- on: NO\n        fail: true\n" in folder.done("jobs", "show", "flows").out
 
 
 def test_an_unknown_job_is_refused_with_the_nearest_name(past: Folder) -> None:

@@ -6,14 +6,17 @@ import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
-from stepwell.cli.output import Page
 from stepwell.execution.parameters import render_parameter
 from stepwell.job.job import Job
 from stepwell.job.parameters import NonIdentifying
 from stepwell.job.policy import Retry, Skip
+from stepwell.job.registry import RegisteredJob
 from stepwell.job.step import ChunkStep, PartitionedStep, TaskletStep
+from stepwell.jsl.artifact import ReferencedArtifact
+from stepwell.jsl.expression import write
 
 _NOT_IDENTIFYING = type(get_args(NonIdentifying)[1])
 _KINDS = {TaskletStep: "tasklet", ChunkStep: "chunk", PartitionedStep: "partitioned"}
@@ -40,10 +43,20 @@ class ParameterDefinition:
 
 @dataclass(frozen=True)
 class Definition:
-    """A job and where it is defined."""
+    """A job and where it is defined.
+
+    Attributes:
+        path: The job file; None for a job in Python.
+    """
 
     job: Job
     origin: str
+    path: Path | None = None
+
+    @classmethod
+    def of(cls, found: RegisteredJob) -> Definition:
+        """A registered job, as far as it is known without parameters."""
+        return cls(found.job, found.origin, getattr(found.source, "path", None))
 
     @property
     def parameters(self) -> list[ParameterDefinition]:
@@ -64,7 +77,9 @@ class Definition:
 
     @property
     def file(self) -> str | None:
-        """The file of the module, when it was imported from one."""
+        """The job file, or that of the module, when it was imported from one."""
+        if self.path is not None:
+            return str(self.path)
         module = sys.modules.get(self.origin.removeprefix("module "))
         return getattr(module, "__file__", None)
 
@@ -92,58 +107,6 @@ def definition_json(definition: Definition) -> dict[str, Any]:
             for within, element in definition.elements
         ],
     }
-
-
-def definition_page(definition: Definition, last_execution: str, schedules: str) -> Page:
-    """``stepwell jobs show JOB``."""
-    job = definition.job
-    page = Page()
-    page.line(f"job {job.name!r}")
-    page.facts(
-        {
-            "description": job.description,
-            "defined in": ", ".join(filter(None, [definition.origin, definition.file])),
-            "identity": job.identity,
-            "run lock": str(job.run_lock or "none"),
-            "restartable": "yes" if job.restartable else "no",
-            "schedule": schedules,
-            "last execution": last_execution,
-        }
-    )
-    page.heading("Parameters")
-    if job.parameters is None:
-        page.line("any name, as text: the job has no model")
-    elif not definition.parameters:
-        page.line("none")
-    else:
-        page.table(
-            ["NAME", "TYPE", "DEFAULT", "IDENTIFYING", "DESCRIPTION"],
-            [
-                [
-                    p.name,
-                    p.type,
-                    "required" if p.required else p.default or "",
-                    "yes" if p.identifying else "no",
-                    p.description,
-                ]
-                for p in definition.parameters
-            ],
-        )
-    page.heading("Steps")
-    page.table(
-        [">NO", "STEP", "KIND", "WITHIN", "OPTIONS"],
-        [
-            [
-                str(number),
-                element.name,
-                kind_of(element),
-                within or "",
-                ", ".join(f"{name}={value}" for name, value in options_of(element).items()),
-            ]
-            for number, (within, element) in enumerate(definition.elements, 1)
-        ],
-    )
-    return page
 
 
 def parameter_text(parameter: ParameterDefinition) -> str:
@@ -202,6 +165,8 @@ def _shown(value: Any) -> Any:
             return [_shown(part) for part in value]
         case list() | tuple() | range() | dict() | set():
             return f"{type(value).__name__} of {len(value)}"
+        case ReferencedArtifact():
+            return write(value.ref)
         case _ if hasattr(value, "__qualname__"):
             return value.__qualname__
         case _:

@@ -35,7 +35,7 @@ def list_jobs(
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
-    definitions = [Definition(found.job, found.origin) for found in session.load_jobs()]
+    definitions = [Definition.of(found) for found in session.load_jobs()]
     last, schedules, missing = _recorded(session, [d.job.name for d in definitions])
     if wants_json:
         output.json(
@@ -79,18 +79,22 @@ def show_job(
     ],
     wants_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show one job in full: schedule, parameters, and its steps in order with their options."""
-    from stepwell.cli.definitions import Definition, definition_json, definition_page
+    """Show one job in full, wherever it is defined, as a YAML job file that makes the same job.
+
+    Schedules, and what YAML cannot say of a job in Python, stand in comments on top.
+    """
+    from stepwell.cli.definitions import Definition, definition_json
     from stepwell.cli.output import Output
     from stepwell.cli.representation import execution_json, schedule_json
     from stepwell.cli.schedules import schedules_text
+    from stepwell.cli.shown import shown, shown_text
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
     registry = session.load_jobs()
-    registry.get(job)
-    [found] = [registered for registered in registry if registered.job.name == job]
-    definition = Definition(found.job, found.origin)
+    found = registry.find(job)
+    as_file = shown(found, registry)
+    definition = Definition.of(found)
     executions, schedules, _ = _recorded(session, [job])
     last, own = executions.get(job), schedules.get(job, [])
     if wants_json:
@@ -99,11 +103,16 @@ def show_job(
                 **definition_json(definition),
                 "schedules": [schedule_json(schedule) for schedule in own],
                 "last_execution": execution_json(last) if last else None,
+                "document": as_file.document,
+                "not_in_document": list(as_file.losses),
             }
         )
     else:
-        when = schedules_text(own, session.clock.now())
-        output.page(definition_page(definition, _last_text(last), when))
+        recorded = {
+            "schedule": schedules_text(own, session.clock.now()),
+            "last execution": _last_text(last),
+        }
+        output.text(shown_text(found, as_file, session.settings, recorded))
 
 
 @commands.command("check")

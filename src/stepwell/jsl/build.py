@@ -24,6 +24,7 @@ from stepwell.jsl.model import (
     JobElement,
     SplitElement,
     StepElement,
+    Text,
     TransitionElement,
 )
 from stepwell.jsl.parameters import build_parameters
@@ -69,6 +70,8 @@ def build_job(
         identity=inside.one_of(document.identity, "identity", ("parameters", "each-start"))
         or ("each-start" if is_xml else "parameters"),
         run_lock=_run_lock(document, inside),
+        resources=_listed(document.resources, "resources", inside),
+        pool=_listed(document.pool, "pool", inside),
         restartable=inside.boolean(document.restartable, "restartable") is not False,
         listeners=[inside.artifact(one, JOB_LISTENER, "the job") for one in document.listeners],
         properties=_shown(properties),
@@ -92,6 +95,14 @@ def _run_lock(document: JobElement, reading: Reading) -> Literal["parameters", "
     words: tuple[Literal["parameters", "job", "none"], ...] = ("parameters", "job", "none")
     word = reading.one_of(document.run_lock, "run_lock", words)
     return None if word == "none" else word
+
+
+def _listed(texts: tuple[Text, ...], what: str, reading: Reading) -> list[str] | None:
+    """What a job declares; in XML one property holds it all, with commas between (S197)."""
+    known = [text for one in texts if (text := reading.text(one, what))]
+    if reading.language == "xml":
+        known = [part.strip() for text in known for part in text.split(",") if part.strip()]
+    return known or None
 
 
 def _known_parameters(given: Given, model: type[Parameters] | None) -> Mapping[str, str]:

@@ -46,10 +46,15 @@ def build_partition(
         analyzer=_artifact(partition.analyzer, ANALYZER, reading, what),
         reducer=_artifact(partition.reducer, REDUCER, reading, what),
         partition_override=reading.boolean(partition.override, f"{what}: override") or False,
-        # Jakarta Batch substitutes the plan afresh, Python and YAML keep the frozen one (S156).
-        replan_on_restart=reading.language == "xml",
+        replan_on_restart=_replans(partition, reading, what),
         **of_the_step,
     )
+
+
+def _replans(partition: PartitionElement, reading: Reading, what: str) -> bool:
+    """Jakarta Batch substitutes the plan afresh, Python and YAML keep the frozen one (S156)."""
+    says = reading.boolean(partition.replan_on_restart, f"{what}: replan_on_restart")
+    return reading.language == "xml" if says is None else says
 
 
 def _artifact(element: ArtifactElement | None, role: Any, reading: Reading, what: str) -> Any:

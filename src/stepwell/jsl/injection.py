@@ -176,7 +176,7 @@ def convert(text: str, annotation: Any, what: str) -> Any:
 
 def annotation_of(made: type, attribute: str) -> Any:
     """The annotation of a class's attribute; ``str`` when there is none that can be read."""
-    return _hints(made).get(attribute, str)
+    return type_hints(made).get(attribute, str)
 
 
 # --- how ----------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def _arguments(
     """What ``target`` takes by name: values that are converted already, then texts."""
     accepted = accepted_arguments(target)
     constructor: Any = inspect.getattr_static(target, "__init__")
-    hints = _hints(constructor if isinstance(target, type) else target)
+    hints = type_hints(constructor if isinstance(target, type) else target)
     name_of_target = getattr(target, "__name__", type(target).__name__)
     arguments = {name: value for name, value in values.items() if name in accepted}
     for name, text in given.items():
@@ -223,7 +223,8 @@ def _arguments(
 
 
 @functools.lru_cache(maxsize=1_000)
-def _hints(target: Any) -> dict[str, Any]:
+def type_hints(target: Any) -> dict[str, Any]:
+    """The annotations of a class or function; none when they cannot be read."""
     try:
         return typing.get_type_hints(target, include_extras=True)
     except (TypeError, NameError, AttributeError):

@@ -112,6 +112,7 @@ class PartitionElement:
     executor: Text | None = None
     tolerated_failures: Text | None = None
     override: Text | None = None
+    replan_on_restart: Text | None = None
     collector: ArtifactElement | None = None
     analyzer: ArtifactElement | None = None
     reducer: ArtifactElement | None = None
@@ -190,6 +191,7 @@ class JobElement:
     Attributes:
         language: The front end, for what differs between them (section 2).
         parameters: None: any name is taken, as text; a Text names a Parameters class.
+        resources, pool: Each may hold several, with commas between, when it is the only one (XML).
     """
 
     id: Text
@@ -198,6 +200,8 @@ class JobElement:
     restartable: Text | None = None
     identity: Text | None = None
     run_lock: Text | None = None
+    resources: tuple[Text, ...] = ()
+    pool: tuple[Text, ...] = ()
     implied_next: Text | None = None
     parameters: tuple[ParameterElement, ...] | Text | None = None
     properties: Properties = ()

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import builtins
-import functools
-import inspect
 import types
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Union, get_args, get_origin
 
 import msgspec
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic import TypeAdapter
+from pydantic_core import to_json
 
-from stepwell.execution.parameters import render_parameter
+from stepwell.job.artifact import ArtifactFactory, ArtifactRegistry
 from stepwell.job.flow import Decision, Flow, Split, Transition
+from stepwell.job.function import input_annotation
+from stepwell.job.importable import NotImportable
 from stepwell.job.job import Job
 from stepwell.job.parameters import Parameters
 from stepwell.job.policy import ExceptionFilter, Retry, Skip
 from stepwell.job.step import ChunkStep, PartitionedStep, TaskletStep
-from stepwell.jsl.artifact import ReferencedArtifact
-from stepwell.jsl.build_chunk import ITEM_COUNT, WRITE_SKIP, WaitingChunk
-from stepwell.jsl.expression import write
+from stepwell.jsl.build_chunk import WaitingChunk
 from stepwell.jsl.model import (
     ArtifactElement,
     ChunkElement,
     DecisionElement,
-    Element,
     ExceptionsElement,
     FlowElement,
     JobElement,
@@ -35,133 +32,273 @@ from stepwell.jsl.model import (
     PartitionElement,
     PlanElement,
     PlanEntry,
-    Properties,
-    PropertyElement,
     SplitElement,
     StepElement,
     Text,
     TransitionElement,
 )
 from stepwell.jsl.parameters import NOT_IDENTIFYING, TYPES
-from stepwell.jsl.yaml_text import write_yaml
+from stepwell.jsl.show_artifact import (
+    ShownArtifacts,
+    properties_of,
+    public_path,
+    text_of_value,
+)
+from stepwell.jsl.yaml_text import yaml_data, yaml_of
 
 
-def to_yaml(job: Job) -> str:
-    """A job of any origin as a YAML job file; Python functions as ``module:name``.
+@dataclass(frozen=True)
+class ShownJob:
+    """A job as a YAML job file.
 
-    What YAML cannot say, an object made with arguments that are no text, say, is shown by its class
-    and reads as that. A job file is better shown as it is written: ``JobFile.to_yaml``.
+    Attributes:
+        document: What stands in it; every value is text, as the reader sees it.
+        losses: What YAML cannot say of the job, a sentence each; without any, the file makes the
+            same job.
     """
-    return write_yaml(job_document(job))
+
+    document: Mapping[str, Any]
+    losses: Sequence[str]
+
+    @property
+    def yaml(self) -> str:
+        """The text of the file."""
+        return yaml_of(self.document)
 
 
-def as_yaml(document: JobElement) -> JobElement:
-    """A document of either language as YAML has it: what differs between them is written out."""
-    if document.language == "yaml":
-        return document
-    return replace(
-        document,
-        language="yaml",
-        identity=document.identity or Text("each-start"),
-        run_lock=document.run_lock or Text("none"),
-        implied_next=document.implied_next or Text("false"),
-        elements=tuple(_element_as_yaml(element) for element in document.elements),
-    )
+def show_job(job: Job, registry: ArtifactRegistry | None = None) -> ShownJob:
+    """A Job value as a YAML job file: functions as ``module:name``, or as ``registry`` names them.
+
+    A job file is better shown as it is written: ``JobFile.show``.
+    """
+    losses: list[str] = []
+    document = job_document(job, registry or ArtifactRegistry(), losses)
+    return ShownJob(yaml_data(document), tuple(dict.fromkeys(losses)))
 
 
-def _element_as_yaml(element: Element) -> Any:
-    match element:
-        case FlowElement():
-            inner = tuple(_element_as_yaml(one) for one in element.elements)
-            return replace(element, elements=inner)
-        case SplitElement():
-            return replace(element, flows=tuple(_element_as_yaml(one) for one in element.flows))
-        case StepElement():
-            chunk, partition = element.chunk, element.partition
-            return replace(
-                element,
-                chunk=chunk and _chunk_as_yaml(chunk),
-                partition=partition and _partition_as_yaml(partition),
-            )
-    return element
+def job_document(job: Job, registry: ArtifactRegistry, losses: list[str]) -> JobElement:
+    """The document that would make a job like this one; ``losses`` gathers what it cannot say."""
+    return _Show(job, ShownArtifacts(registry, losses), losses).document()
 
 
-def _chunk_as_yaml(chunk: ChunkElement) -> ChunkElement:
-    is_custom = chunk.checkpoint_policy is not None and chunk.checkpoint_policy.text != "item"
-    return replace(
-        chunk,
-        checkpoint_policy=Text("custom") if is_custom else None,
-        checkpoint_algorithm=chunk.checkpoint_algorithm if is_custom else None,
-        item_count=chunk.item_count or Text(str(ITEM_COUNT["xml"])),
-        write_skip=chunk.write_skip or Text(WRITE_SKIP["xml"]),
-    )
+class _Show:
+    def __init__(self, job: Job, artifacts: ShownArtifacts, losses: list[str]) -> None:
+        self._job = job
+        self._artifact = artifacts.element
+        self._losses = losses
+
+    def document(self) -> JobElement:
+        job = self._job
+        return JobElement(
+            id=Text(job.name),
+            language="yaml",
+            description=job.description,
+            restartable=None if job.restartable else Text("false"),
+            identity=_unless(job.identity, "parameters"),
+            run_lock=_unless(job.run_lock or "none", "parameters"),
+            resources=self._declared(job.resources, "resources"),
+            pool=self._declared(job.pool, "pool"),
+            implied_next=None if job.implied_next else Text("false"),
+            parameters=None if job.parameters is None else self._parameters(job.parameters),
+            properties=properties_of(job.properties),
+            listeners=self._artifacts(job.listeners, "job listener of the job"),
+            elements=tuple(self._element(element) for element in job.steps),
+        )
+
+    def _declared(self, declared: Any, what: str) -> tuple[Text, ...]:
+        if callable(declared):
+            self._losses.append(f"{what}: a function of the parameters")
+            return ()
+        if declared is None or isinstance(declared, str) or not isinstance(declared, Iterable):
+            return () if declared is None else (Text(str(declared)),)
+        return tuple(Text(str(one)) for one in declared)
+
+    # --- flow, split, decision, step ----------------------------------------------------------
+
+    def _element(self, element: Any) -> Any:
+        match element:
+            case Flow():
+                return self._flow(element)
+            case Split():
+                flows = tuple(self._flow(flow) for flow in element.flows)
+                return SplitElement(Text(element.name), flows, _text(element.next))
+            case Decision():
+                decider = self._artifact(element.decide, f"decider of decision {element.name!r}")
+                transitions = _transitions(element.transitions)
+                return DecisionElement(Text(element.name), decider, transitions)
+        return self._step(element)
+
+    def _flow(self, flow: Flow) -> FlowElement:
+        if flow.implied_next is not self._job.implied_next:
+            self._losses.append(f"flow {flow.name!r}: an implied_next that is not the job's")
+        return FlowElement(
+            Text(flow.name),
+            tuple(self._element(element) for element in flow.elements),
+            _text(flow.next),
+            _transitions(flow.transitions),
+        )
+
+    def _step(self, step: Any) -> StepElement:
+        what = f"step {step.name!r}"
+        run = step.run if isinstance(step, PartitionedStep) else step
+        tasklet, chunk = None, None
+        if isinstance(run, ChunkStep):
+            chunk = self._chunk(run, what)
+            if run is not step and (run.listeners or run.properties):
+                self._losses.append(f"{what}: listeners and properties of the ChunkStep inside")
+        elif isinstance(run, WaitingChunk):
+            chunk = run.chunk
+        else:
+            function = run.function if isinstance(run, TaskletStep) else run
+            tasklet = self._artifact(function, f"tasklet of {what}")
+        return StepElement(
+            id=Text(step.name),
+            next=_text(step.next),
+            start_limit=Text(str(step.start_limit)) if step.start_limit else None,
+            allow_start_if_complete=Text("true") if step.allow_start_if_complete else None,
+            properties=properties_of(step.properties),
+            listeners=self._artifacts(step.listeners, f"step listener of {what}"),
+            tasklet=tasklet,
+            chunk=chunk,
+            partition=self._partition(step, what) if isinstance(step, PartitionedStep) else None,
+            transitions=_transitions(step.transitions),
+        )
+
+    def _chunk(self, step: ChunkStep[Any, Any], what: str) -> ChunkElement:
+        parts: Any = step.processor
+        if not isinstance(parts, (list, tuple)):
+            parts = [] if parts is None else [parts]
+        algorithm = None
+        if step.checkpoint is not None:
+            algorithm = self._artifact(step.checkpoint, f"checkpoint algorithm of {what}")
+        skip, retry = step.skip, step.retry
+        no_rollback = retry.no_rollback if retry else None
+        return ChunkElement(
+            reader=self._artifact(step.reader, f"reader of {what}"),
+            processors=self._artifacts(parts, f"processor of {what}"),
+            writer=self._artifact(step.writer, f"writer of {what}"),
+            checkpoint_policy=Text("custom") if algorithm else None,
+            checkpoint_algorithm=algorithm,
+            item_count=Text(str(step.chunk_size)),
+            time_limit=_text(step.time_limit_s),
+            skippable=self._exceptions(skip, f"{what}: skip"),
+            skip_limit=None if skip is None else _text(skip.limit),
+            retryable=self._exceptions(retry, f"{what}: retry"),
+            retry_limit=None if retry is None else _text(retry.limit),
+            retry_backoff=self._backoff(retry, what),
+            no_rollback=self._exceptions(no_rollback, f"{what}: no rollback")
+            if no_rollback and no_rollback.include
+            else None,
+            write_skip=_unless(step.write_skip, "item"),
+        )
+
+    def _exceptions(self, classes: ExceptionFilter | None, what: str) -> ExceptionsElement | None:
+        if classes is None:
+            return None
+
+        def named(one: type[BaseException]) -> Text:
+            if getattr(builtins, one.__name__, None) is one:
+                return Text(one.__name__)
+            return self._artifact(one, what).ref
+
+        return ExceptionsElement(
+            tuple(map(named, classes.include)), tuple(map(named, classes.exclude))
+        )
+
+    def _backoff(self, retry: Skip | Retry | None, what: str) -> Text | None:
+        backoff = getattr(retry, "backoff", None)
+        if callable(backoff):
+            self._losses.append(f"{what}: retry: a function as backoff")
+            return None
+        return Text(str(backoff)) if backoff else None
+
+    # --- partition ----------------------------------------------------------------------------
+
+    def _partition(self, step: PartitionedStep, what: str) -> PartitionElement:
+        made: Any = step.partitions
+        is_mapper = isinstance(made, ArtifactFactory) or callable(made)
+        is_mapper = is_mapper or hasattr(made, "map_partitions")
+        executor = step.executor
+        if not isinstance(executor, str):
+            self._losses.append(f"{what}: the executor {type(executor).__name__}")
+            executor = "threads"
+
+        def artifact(one: Any, role: str) -> ArtifactElement | None:
+            return None if one is None else self._artifact(one, f"{role} of {what}")
+
+        return PartitionElement(
+            plan=None if is_mapper else self._plan(made, step.run, what),
+            mapper=artifact(made, "mapper") if is_mapper else None,
+            threads=Text(str(step.workers)) if step.workers else None,
+            executor=_unless(executor, "threads"),
+            tolerated_failures=_text(step.tolerated_failures or None),
+            override=Text("true") if step.partition_override else None,
+            replan_on_restart=Text("true") if step.replan_on_restart else None,
+            collector=artifact(step.collector, "collector"),
+            analyzer=artifact(step.analyzer, "analyzer"),
+            reducer=artifact(step.reducer, "reducer"),
+        )
+
+    def _plan(self, partitions: Any, run: Any, what: str) -> PlanElement:
+        if isinstance(partitions, Mapping):
+            self._losses.append(f"{what}: the names of its partitions")
+        values = list(partitions.values() if isinstance(partitions, Mapping) else partitions)
+        is_function = callable(run) and not isinstance(run, ArtifactFactory)
+        entries, is_said = [], True
+        for number, value in enumerate(values):
+            index = Text(str(number))
+            if isinstance(value, Mapping) and all(isinstance(v, str) for v in value.values()):
+                entries.append(PlanEntry(index, properties_of(value)))
+                continue
+            text = text_of_value(value)
+            is_said = is_said and text is not None
+            is_said = is_said and (not is_function or _is_same_input(run, value, text))
+            entries.append(PlanEntry(index, value=Text(text or "")))
+        if not is_said:
+            self._losses.append(f"{what}: inputs of partitions that are no text")
+        return PlanElement(Text(str(len(values))), tuple(entries))
+
+    # --- artifacts, parameters ----------------------------------------------------------------
+
+    def _artifacts(self, artifacts: Sequence[Any], what: str) -> tuple[ArtifactElement, ...]:
+        return tuple(self._artifact(one, what) for one in artifacts)
+
+    def _parameters(self, model: type[Parameters]) -> tuple[ParameterElement, ...] | Text:
+        try:
+            return Text(public_path(model))
+        except NotImportable as error:
+            self._losses.append(f"parameters: the validators of their model, as {error}")
+            fields = model.model_fields.items()
+            return tuple(self._parameter(name, field) for name, field in fields)
+
+    def _parameter(self, name: str, field: Any) -> ParameterElement:
+        default: Text | None = None
+        optional = False
+        if not field.is_required():
+            value = field.get_default(call_default_factory=True)
+            optional = value is None
+            if isinstance(value, (list, tuple, dict, set)):
+                default = Text(msgspec.json.encode(value, enc_hook=str).decode())
+            elif value is not None:
+                default = Text(text_of_value(value) or str(value))
+        identifying = not any(isinstance(one, type(NOT_IDENTIFYING)) for one in field.metadata)
+        return ParameterElement(
+            Text(name),
+            Text(_type_name(field.annotation, optional=optional)),
+            default,
+            optional,
+            None if identifying else Text("false"),
+            field.description or "",
+        )
 
 
-def _partition_as_yaml(partition: PartitionElement) -> PartitionElement:
-    plan = partition.plan or (None if partition.mapper else PlanElement())
-    return replace(partition, plan=plan and replace(plan, partitions=plan.partitions or Text("1")))
-
-
-# --- a Job value --------------------------------------------------------------------------------
-
-
-def job_document(job: Job) -> JobElement:
-    """The document that would make a job like this one."""
-    return JobElement(
-        id=Text(job.name),
-        language="yaml",
-        description=job.description,
-        restartable=None if job.restartable else Text("false"),
-        identity=_unless(job.identity, "parameters"),
-        run_lock=_unless(job.run_lock or "none", "parameters"),
-        implied_next=None if job.implied_next else Text("false"),
-        parameters=None if job.parameters is None else _parameters(job.parameters),
-        properties=_properties(job.properties),
-        listeners=_artifacts(job.listeners),
-        elements=tuple(_element(element) for element in job.steps),
-    )
-
-
-def _element(element: Any) -> Any:
-    match element:
-        case Flow():
-            return _flow(element)
-        case Split():
-            flows = tuple(_flow(flow) for flow in element.flows)
-            return SplitElement(Text(element.name), flows, _text(element.next))
-        case Decision():
-            decider = _artifact(element.decide)
-            return DecisionElement(Text(element.name), decider, _transitions(element.transitions))
-    return _step(element)
-
-
-def _flow(flow: Flow) -> FlowElement:
-    elements = tuple(_element(element) for element in flow.elements)
-    return FlowElement(Text(flow.name), elements, _text(flow.next), _transitions(flow.transitions))
-
-
-def _step(step: Any) -> StepElement:
-    run = step.run if isinstance(step, PartitionedStep) else step
-    chunk = run.chunk if isinstance(run, WaitingChunk) else None
-    tasklet: Any = None
-    if isinstance(run, ChunkStep):
-        chunk = _chunk(run)
-    elif isinstance(run, TaskletStep):
-        tasklet = run.function
-    elif chunk is None:
-        tasklet = run
-    return StepElement(
-        id=Text(step.name),
-        next=_text(step.next),
-        start_limit=Text(str(step.start_limit)) if step.start_limit else None,
-        allow_start_if_complete=Text("true") if step.allow_start_if_complete else None,
-        properties=_properties(step.properties),
-        listeners=_artifacts(step.listeners),
-        tasklet=None if tasklet is None else _artifact(tasklet),
-        chunk=chunk,
-        partition=_partition(step) if isinstance(step, PartitionedStep) else None,
-        transitions=_transitions(step.transitions),
-    )
+def _is_same_input(run: Any, value: Any, text: str | None) -> bool:
+    """Whether the function would get the same for the text as for the value (S195)."""
+    decode = TypeAdapter(input_annotation(run)).validate_json
+    try:
+        return bool(decode(to_json(text)) == decode(to_json(value)))
+    except ValueError:
+        return False
 
 
 def _transitions(transitions: Sequence[Transition]) -> tuple[TransitionElement, ...]:
@@ -173,181 +310,12 @@ def _transitions(transitions: Sequence[Transition]) -> tuple[TransitionElement, 
     )
 
 
-def _chunk(step: ChunkStep[Any, Any]) -> ChunkElement:
-    parts: Any = step.processor
-    if not isinstance(parts, (list, tuple)):
-        parts = [] if parts is None else [parts]
-    algorithm = None if step.checkpoint is None else _artifact(step.checkpoint)
-    skip, retry = step.skip, step.retry
-    no_rollback = retry.no_rollback if retry else None
-    return ChunkElement(
-        reader=_artifact(step.reader),
-        processors=_artifacts(parts),
-        writer=_artifact(step.writer),
-        checkpoint_policy=Text("custom") if algorithm else None,
-        checkpoint_algorithm=algorithm,
-        item_count=Text(str(step.chunk_size)),
-        time_limit=_text(step.time_limit_s),
-        skippable=_exceptions(skip),
-        skip_limit=_limit(skip),
-        retryable=_exceptions(retry),
-        retry_limit=_limit(retry),
-        retry_backoff=_backoff(retry),
-        no_rollback=_exceptions(no_rollback) if no_rollback and no_rollback.include else None,
-        write_skip=_unless(step.write_skip, "item"),
-    )
-
-
-def _exceptions(exceptions: ExceptionFilter | None) -> ExceptionsElement | None:
-    if exceptions is None:
-        return None
-    include, exclude = exceptions.include, exceptions.exclude
-    return ExceptionsElement(tuple(map(_class, include)), tuple(map(_class, exclude)))
-
-
-def _class(one: type[BaseException]) -> Text:
-    return Text(one.__name__ if getattr(builtins, one.__name__, None) is one else ref_of(one))
-
-
-def _limit(policy: Skip | Retry | None) -> Text | None:
-    return None if policy is None else _text(policy.limit)
-
-
-def _backoff(retry: Retry | None) -> Text | None:
-    if retry is None or not retry.backoff:
-        return None
-    return Text(ref_of(retry.backoff) if callable(retry.backoff) else str(retry.backoff))
-
-
-def _partition(step: PartitionedStep) -> PartitionElement:
-    made: Any = step.partitions
-    is_mapper = callable(made) or isinstance(made, ReferencedArtifact)
-    is_mapper = is_mapper or hasattr(made, "map_partitions")
-    executor = step.executor
-    return PartitionElement(
-        plan=None if is_mapper else _plan(made),
-        mapper=_artifact(made) if is_mapper else None,
-        threads=Text(str(step.workers)) if step.workers else None,
-        executor=_unless(executor if isinstance(executor, str) else ref_of(executor), "threads"),
-        tolerated_failures=_text(step.tolerated_failures or None),
-        override=Text("true") if step.partition_override else None,
-        collector=None if step.collector is None else _artifact(step.collector),
-        analyzer=None if step.analyzer is None else _artifact(step.analyzer),
-        reducer=None if step.reducer is None else _artifact(step.reducer),
-    )
-
-
-def _plan(partitions: Mapping[str, Any] | Sequence[Any]) -> PlanElement:
-    """The names of a mapping's partitions are not shown: YAML has numbers alone."""
-    values = list(partitions.values() if isinstance(partitions, Mapping) else partitions)
-    entries = []
-    for number, value in enumerate(values):
-        index = Text(str(number))
-        if isinstance(value, Mapping):
-            entries.append(PlanEntry(index, _properties(value)))
-        else:
-            entries.append(PlanEntry(index, value=Text(_data(value))))
-    return PlanElement(Text(str(len(values))), tuple(entries))
-
-
-# --- artifacts ----------------------------------------------------------------------------------
-
-
-def _artifacts(artifacts: Sequence[Any]) -> tuple[ArtifactElement, ...]:
-    return tuple(_artifact(one) for one in artifacts)
-
-
-def _artifact(artifact: Any) -> ArtifactElement:
-    if isinstance(artifact, ReferencedArtifact):
-        properties = {name: write(value) for name, value in artifact.properties}
-        return ArtifactElement(Text(write(artifact.ref)), _properties(properties))
-    if isinstance(artifact, functools.partial):
-        return ArtifactElement(Text(ref_of(artifact.func)), _properties(artifact.keywords))
-    if inspect.isroutine(artifact) or isinstance(artifact, type):
-        return ArtifactElement(Text(ref_of(artifact)))
-    return ArtifactElement(Text(ref_of(type(artifact))), _properties(_arguments(artifact)))
-
-
-def ref_of(one: Any) -> str:
-    """``module:name`` of a class or function; of another object that of its class."""
-    if not hasattr(one, "__qualname__"):
-        one = type(one)
-    owner = getattr(one, "__self__", None)
-    module = getattr(one, "__module__", None) or type(owner).__module__
-    return f"{module}:{one.__qualname__}"
-
-
-def _arguments(artifact: Any) -> dict[str, Any]:
-    """What an object was constructed with, as far as it keeps it under the same names as text."""
-    try:
-        parameters = inspect.signature(type(artifact)).parameters.values()
-    except (TypeError, ValueError):
-        return {}
-    missing = object()
-    found: dict[str, Any] = {}
-    for parameter in parameters:
-        value = getattr(artifact, parameter.name, missing)
-        if isinstance(value, (str, int, float, bool, Path)) and value != parameter.default:
-            found[parameter.name] = value
-    return found
-
-
-def _properties(properties: Mapping[str, Any]) -> Properties:
-    return tuple(
-        PropertyElement(Text(str(name)), Text(_data(value))) for name, value in properties.items()
-    )
-
-
-def _data(value: Any) -> str:
-    """A value as text: itself, its canonical text, or JSON."""
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    try:
-        return render_parameter("value", value).value or ""
-    except TypeError:
-        pass
-    try:
-        return to_json(value).decode()
-    except PydanticSerializationError:
-        return str(value)
-
-
 def _text(value: Any) -> Text | None:
     return None if value is None else Text(str(value))
 
 
 def _unless(value: str, default: str) -> Text | None:
     return None if value == default else Text(value)
-
-
-# --- parameters ---------------------------------------------------------------------------------
-
-
-def _parameters(model: type[Parameters]) -> tuple[ParameterElement, ...]:
-    return tuple(_parameter(name, field) for name, field in model.model_fields.items())
-
-
-def _parameter(name: str, field: Any) -> ParameterElement:
-    default: Text | None = None
-    optional = False
-    if not field.is_required():
-        value = field.get_default(call_default_factory=True)
-        optional = value is None
-        if isinstance(value, (list, tuple, dict, set)):
-            default = Text(msgspec.json.encode(value, enc_hook=str).decode())
-        elif value is not None:
-            default = Text(_data(value))
-    identifying = not any(isinstance(one, type(NOT_IDENTIFYING)) for one in field.metadata)
-    return ParameterElement(
-        Text(name),
-        Text(_type_name(field.annotation, optional=optional)),
-        default,
-        optional,
-        None if identifying else Text("false"),
-        field.description or "",
-    )
 
 
 def _type_name(annotation: Any, *, optional: bool = False) -> str:
@@ -362,4 +330,6 @@ def _type_name(annotation: Any, *, optional: bool = False) -> str:
     for name, one in TYPES.items():
         if one is annotation:
             return name
-    return ref_of(annotation) if isinstance(annotation, type) else str(annotation)
+    if isinstance(annotation, type):
+        return f"{annotation.__module__}:{annotation.__qualname__}"
+    return str(annotation)

@@ -17,11 +17,12 @@ from stepwell.job.registry import JobRegistry
 from stepwell.jsl.build import Given, build_job, job_parameters
 from stepwell.jsl.fault import Fault, Faults, did_you_mean
 from stepwell.jsl.model import JobElement
-from stepwell.jsl.show import as_yaml
+from stepwell.jsl.show import ShownJob
 from stepwell.jsl.structure import check_definition
+from stepwell.jsl.translate import as_yaml
 from stepwell.jsl.xml_reader import read_xml
 from stepwell.jsl.yaml_reader import read_yaml
-from stepwell.jsl.yaml_text import write_yaml
+from stepwell.jsl.yaml_text import yaml_data
 
 logger = logging.getLogger("stepwell.jsl")
 
@@ -113,17 +114,20 @@ class JobFile:
             check_definition(document, build_job(document, given, model, faults), faults)
         return faults.sorted()
 
-    def to_yaml(self) -> str:
+    def show(self) -> ShownJob:
         """The file as YAML, with its expressions; an XML file with what differs written out.
 
+        What is faulty in it is shown as far as it could be read.
+
         Raises:
-            JobStartError: the file cannot be read.
+            JobStartError: nothing could be read.
         """
         document, faults = self._read()
         if document is None:
             self._refuse(faults)
             raise AssertionError("without a document there is a fault")
-        return write_yaml(as_yaml(document))
+        losses: list[str] = []
+        return ShownJob(yaml_data(as_yaml(document, losses)), tuple(losses))
 
     def require_readable(self) -> None:
         """Refuse a path that leads to no job file at all; what stands in it is not looked at.

@@ -32,7 +32,7 @@ JCP = "http://xmlns.jcp.org/xml/ns/javaee"
 VERSIONS = {JAKARTA: "2.0", JCP: "1.0"}
 
 ENGINE_PREFIX = "stepwell."  # Of the engine's own keys among the properties (S76).
-JOB_KEYS = ("description", "identity", "run_lock")
+JOB_KEYS = ("description", "identity", "run_lock", "resources", "pool")
 STEP_KEYS = (
     "executor",
     "tolerated_failures",
@@ -83,6 +83,8 @@ def _job(node: Node, faults: Faults) -> JobElement:
         restartable=_text(node, "restartable"),
         identity=keys.get("identity"),
         run_lock=keys.get("run_lock"),
+        resources=_if_any(keys.get("resources")),
+        pool=_if_any(keys.get("pool")),
         properties=properties,
         listeners=_listeners(node),
         elements=_elements(node, faults),
@@ -271,6 +273,10 @@ def _own_keys(
                 f"{meant} here there are {', '.join(ENGINE_PREFIX + k for k in known)}".strip(),
             )
     return tuple(users), keys
+
+
+def _if_any(text: Text | None) -> tuple[Text, ...]:
+    return () if text is None else (text,)
 
 
 def _refuse_keys(names: tuple[str, ...], keys: dict[str, Text], tag: str, faults: Faults) -> None:

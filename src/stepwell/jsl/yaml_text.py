@@ -30,15 +30,20 @@ WIDTH = 100
 
 # What the reader would take for nothing, if it stood there without quotes.
 _LOOKS_NULL = re.compile(r"(~|null|Null|NULL)?")
-
-
+# Line breaks to some readers of YAML; only double quotes can escape them.
+_ODD_BREAK = re.compile("[\x85\u2028\u2029]")
 _EXPRESSION = "#{"  # Has single quotes in it, so double ones around it read best.
 
 
-def write_yaml(document: JobElement) -> str:
-    """The document; what is at its default is left out."""
+def yaml_data(document: JobElement) -> dict[str, Any]:
+    """What a YAML file would hold, every scalar as text; what is at its default is left out."""
+    return _job(document)
+
+
+def yaml_of(data: Any) -> str:
+    """The text of what :func:`yaml_data` answers."""
     text: str = yaml.dump(
-        _job(document),
+        data,
         Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=True,
@@ -61,7 +66,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    style = '"' if _LOOKS_NULL.fullmatch(text) or _EXPRESSION in text else None
+    quoted = _LOOKS_NULL.fullmatch(text) or _EXPRESSION in text or _ODD_BREAK.search(text)
+    style = '"' if quoted else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
@@ -90,6 +96,8 @@ def _job(job: JobElement) -> dict[str, Any]:
         description=job.description or None,
         identity=job.identity,
         run_lock=job.run_lock,
+        resources=[one.text for one in job.resources],
+        pool=[one.text for one in job.pool],
         restartable=job.restartable,
         implied_next=job.implied_next,
         parameters=parameters,
@@ -199,6 +207,7 @@ def _partition(partition: PartitionElement) -> dict[str, Any]:
         executor=partition.executor,
         tolerated_failures=partition.tolerated_failures,
         override=partition.override,
+        replan_on_restart=partition.replan_on_restart,
         collector=partition.collector and _artifact(partition.collector),
         analyzer=partition.analyzer and _artifact(partition.analyzer),
         reducer=partition.reducer and _artifact(partition.reducer),
@@ -240,9 +249,11 @@ def _data(value: Text) -> Any:
     """Lists and mappings, which the reader stores as JSON, as themselves."""
     if value.text[:1] in ("[", "{"):
         try:
-            return _as_text(msgspec.json.decode(value.text))
+            data = _as_text(msgspec.json.decode(value.text))
         except msgspec.DecodeError:
-            pass
+            return value.text
+        if msgspec.json.encode(data).decode() == value.text:
+            return data
     return value.text
 
 

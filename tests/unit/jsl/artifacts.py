@@ -155,6 +155,20 @@ def recalculate_day(day: date) -> PartitionResult:
     return PartitionResult.success(day=day.day)
 
 
+def items() -> list[int]:
+    return [1, 2, 3]
+
+
+def write(items: list[Any]) -> None: ...
+
+
+def choose(step_executions: Any) -> str:
+    return "MORE"
+
+
+def prepare_shop(shop: dict[str, Any]) -> None: ...
+
+
 class TakesArguments:
     """What a ready-made reader looks like: everything in the constructor."""
 
