@@ -13,6 +13,7 @@ import pytest
 
 import stepwell
 import stepwell.items
+import stepwell.testing
 from stepwell.cli.commands import command
 from stepwell.database.tables import metadata
 from stepwell.errors import StepwellError
@@ -77,6 +78,11 @@ def test_a_public_name_is_explained(name: str) -> None:
 @pytest.mark.parametrize("name", stepwell.items.__all__)
 def test_a_ready_made_reader_or_writer_is_explained(name: str) -> None:
     assert re.search(rf"`{name}\b", page("docs/names.md").prose)
+
+
+@pytest.mark.parametrize("name", [*stepwell.testing.__all__, "stepwell_node", "frozen_clock"])
+def test_what_helps_to_test_a_job_is_explained(name: str) -> None:
+    assert re.search(rf"`{name}\b", page("docs/testing.md").prose)
 
 
 def test_the_glossary_names_files_tables_and_classes_that_exist() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from stepwell.job.job import Job
 from stepwell.node import Node
 from stepwell.testing.jobs import application_rows
 from stepwell.testing.statements import KillPoint, kill_points
-from stepwell.testing.warm_parent import WarmParent
+from stepwell.testing.warm_parent import Ended, WarmParent
 
 RUN = "stepwell.testing.restart:run_named_job"
 
@@ -22,7 +23,7 @@ def assert_restart_equivalent(
     job: str,
     parameters: Mapping[str, object] | None = None,
     *,
-    points: Iterable[KillPoint] | None = None,
+    points: Iterable[KillPoint | Sequence[KillPoint]] | None = None,
     tables: Iterable[str] | None = None,
 ) -> int:
     """End ``job`` at each point in a process of its own, restart it, and compare all tables.
@@ -32,35 +33,42 @@ def assert_restart_equivalent(
 
     Args:
         job: ``module:attribute`` of a Job; the processes import it by name.
-        parameters: Those of the run.
-        points: By default before and after every statement of an undisturbed run. Steps that run
-            on threads execute statements in no fixed order: their own statements are not points.
+        parameters: Those of the run, as JSON carries them.
+        points: By default before and after every statement of an undisturbed run. Several in a
+            sequence end the run, its restart, the restart of that, and so on. Steps that run on
+            threads execute statements in no fixed order: their own statements are not points.
         tables: Those to compare; by default all but Stepwell's own.
 
     Returns:
-        How many points were tried. Each takes some hundredths of a second.
+        How many points, or sequences of them, were tried. Each takes some hundredths of a second.
 
     Raises:
-        AssertionError: names every point whose tables differ, and how.
+        AssertionError: names every point whose tables differ, and how; or a given one that the run
+            did not come to.
     """
     given = dict(parameters or {})
+    wanted = None if tables is None else list(tables)
     with (
         tempfile.TemporaryDirectory(prefix="stepwell-") as folder,
         WarmParent([job.partition(":")[0], "stepwell.testing.restart"]) as parent,
     ):
-        urls = (f"sqlite:///{Path(folder) / f'{n}.db'}" for n in range(1_000_000))
+        urls = (f"sqlite:///{Path(folder) / f'{n}.db'}" for n in itertools.count())
 
-        def run(url: str, point: KillPoint | None = None) -> Any:
+        def run(url: str, point: KillPoint | None = None) -> Ended:
             return parent.run(RUN, kill_at=point, url=url, job=job, parameters=given)
 
         undisturbed = run(next(urls))
-        expected = _chosen(undisturbed.result, tables)
+        expected = _chosen(undisturbed.result, wanted)
+        every = kill_points(undisturbed.statement_count or 0)
         wrong: dict[str, str] = {}
-        tried = list(points or kill_points(undisturbed.statement_count or 0))
+        tried = every if points is None else list(points)
         for point in tried:
             url = next(urls)
-            run(url, point)
-            found = _chosen(run(url).result, tables)
+            for one in [point] if isinstance(point, KillPoint) else point:
+                # Of all points the last may lie behind the end: connections are kept, or not.
+                if not run(url, one).was_killed and points is not None:
+                    wrong[str(point)] = f"the run ended before it came to {one}"
+            found = _chosen(run(url).result, wanted)
             if found != expected:
                 wrong[str(point)] = _difference(expected, found)
     if wrong:

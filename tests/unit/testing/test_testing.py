@@ -91,3 +91,27 @@ def test_a_job_that_does_its_work_twice_is_found_with_the_point_and_the_rows() -
         )
 
     assert "expected [[1], [2]], got [[1], [1], [2]]" in str(raised.value)
+
+
+def test_a_point_that_the_run_does_not_come_to_is_no_proof() -> None:
+    with pytest.raises(AssertionError, match=r"before it came to KillPoint\(number=99"):
+        assert_restart_equivalent(f"{__name__}:RIGHT", points=[kill_at("commit", n=99)])
+
+
+def test_no_points_are_none() -> None:
+    assert 0 == assert_restart_equivalent(f"{__name__}:RIGHT", points=[])
+
+
+def test_a_restart_may_be_killed_too() -> None:
+    points = [[kill_at("commit", n=6), kill_at("commit", n=4, when="after")]]
+
+    assert 1 == assert_restart_equivalent(f"{__name__}:RIGHT", points=points)
+
+
+def test_a_job_that_only_its_second_restart_breaks_is_found() -> None:
+    """The first does not come so far."""
+    once, twice = kill_at("insert into kept", n=1), kill_at("insert into kept", n=2)
+    with pytest.raises(AssertionError, match="1 of 2 restarts left other tables"):
+        assert_restart_equivalent(
+            f"{__name__}:WRONG", points=[[once], [once, twice]], tables=["kept"]
+        )
