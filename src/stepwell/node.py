@@ -23,6 +23,7 @@ from stepwell.worker import Duty, Tell, Worker
 SCHEDULES_S = 1.0  # A minute's job starts within its first seconds.
 
 if TYPE_CHECKING:
+    from stepwell.notifications import Notifier
     from stepwell.sync.session import Sync
 
 
@@ -65,6 +66,12 @@ class Node:
         self.duties: list[Duty] = [
             Duty("the schedules", SCHEDULES_S, self.schedules.fire_due),
         ]
+        self.notifier: Notifier | None = None
+        if settings.notify:
+            from stepwell.notifications import Notifier  # HTTP only when needed.
+
+            self.notifier = Notifier(self.repository, settings)
+            self.notifier.start()
 
     @classmethod
     def open(
@@ -179,6 +186,8 @@ class Node:
         try:
             self.operator.close()
         finally:
+            if self.notifier is not None:
+                self.notifier.close()  # What has ended last is told of too.
             if self._sync is not None and self._sync.database is not self.database:
                 self._sync.database.close()
             self.database.close()

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -46,6 +47,31 @@ class ScheduleSettings:
     parameters: dict[str, Any] = field(default_factory=dict)
 
 
+Event = Literal["COMPLETED", "PARTIAL", "FAILED", "STOPPED", "ABANDONED", "MISSED"]
+
+
+@dataclass(frozen=True)
+class ChannelSettings:
+    """Who is told when an execution has ended, ``[notify.NAME]``: a command or a webhook.
+
+    Attributes:
+        command: Program and arguments; it gets the message as JSON on standard input.
+        webhook: An ``https`` URL, or ``http``; it gets the same JSON by POST. ``${NAME}`` stands
+            for an environment variable, so that no secret need be in the file.
+        headers: Of the webhook, likewise.
+        on: The events that are told of.
+        timeout_s: Seconds that one attempt may take.
+        attempts: How often it is tried, further and further apart.
+    """
+
+    command: tuple[str, ...] | None = field(default=None, repr=False)
+    webhook: str | None = field(default=None, repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    on: tuple[Event, ...] = ("FAILED", "PARTIAL", "MISSED")
+    timeout_s: Seconds = 10.0
+    attempts: Annotated[int, msgspec.Meta(ge=1)] = 8
+
+
 @dataclass(frozen=True)
 class JobSettings:
     """The operators' side of one job, ``[job."NAME"]``, whatever file defines it.
@@ -61,6 +87,8 @@ class JobSettings:
         timeout_s: Replaces the job's own (S186).
         attempts: Replaces the job's own (S186).
         max_recoveries: Replaces that of all jobs (S191).
+        notify: The channels that are told of this job, or for each its own events; all channels
+            with theirs unless given.
     """
 
     run_lock: Literal["parameters", "job", "none"] | None = None
@@ -71,6 +99,7 @@ class JobSettings:
     timeout_s: Seconds | None = None
     attempts: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_recoveries: Count | None = None
+    notify: tuple[str, ...] | dict[str, tuple[Event, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +125,7 @@ class Settings:
         max_recoveries: How often registered work whose worker died goes on by itself (S191).
         backup_folder: Where copies stand, relative to that folder; only ``backups`` is made when it
             is missing, any other must be there.
+        notify: Who is told of what, by name; see :class:`ChannelSettings`.
         folder: Where ``stepwell.toml`` stands, or the working folder; not a setting.
         file: The file that was read, or None; not a setting.
     """
@@ -113,6 +143,7 @@ class Settings:
     pools: dict[str, PoolSize] = field(default_factory=dict)
     max_recoveries: Count = 3
     backup_folder: str = "backups"
+    notify: dict[str, ChannelSettings] = field(default_factory=dict)
     job: dict[str, JobSettings] = field(default_factory=dict)
     folder: Path = field(default_factory=Path.cwd)
     file: Path | None = None
@@ -137,7 +168,7 @@ class Settings:
 
 
 NOT_SETTINGS = ("folder", "file")
-SECTIONS = ("job", "pools", "system_properties")  # Tables, which no variable can say.
+SECTIONS = ("job", "notify", "pools", "system_properties")  # Tables, which no variable can say.
 NAMES = tuple(f.name for f in fields(Settings) if f.name not in NOT_SETTINGS)
 VARIABLES = {PREFIX + name.upper(): name for name in NAMES if name not in SECTIONS}
 
@@ -227,6 +258,10 @@ def _convert(values: dict[str, Any]) -> Settings:
             if isinstance(schedule, dict):
                 known = tuple(f.name for f in fields(ScheduleSettings))
                 _refuse_unknown(schedule, known, where=f' in [job."{name}".schedule]')
+    for name, section in values.get("notify", {}).items():
+        if isinstance(section, dict):
+            known = tuple(f.name for f in fields(ChannelSettings))
+            _refuse_unknown(section, known, where=f" in [notify.{name}]")
     types = get_type_hints(Settings, include_extras=True)
     converted = {}
     for name, value in values.items():
@@ -235,12 +270,63 @@ def _convert(values: dict[str, Any]) -> Settings:
             converted[name] = msgspec.convert(value, types[name], strict=False)
         except msgspec.ValidationError as error:
             fact = str(error).split(" - at")[0]
+            shown = "something else" if name == "notify" else repr(value)  # It may hold secrets.
             raise InvalidSetting(
-                f"{name} must be {_RULES[name]}, got {value!r}",
+                f"{name} must be {_RULES[name]}, got {shown}",
                 hint=fact[:1].lower() + fact[1:],
                 fields={"setting": name},
             ) from None
-    return Settings(**converted)
+    settings = Settings(**converted)
+    _check_channels(settings)
+    return settings
+
+
+def _check_channels(settings: Settings) -> None:
+    """Refuse a channel that could tell nobody, or would tell a secret to everybody on the way."""
+    for name, channel in settings.notify.items():
+        fault = _fault_of(channel)
+        if fault:
+            raise InvalidSetting(
+                f"[notify.{name}] must {fault}",
+                hint='for example `command = ["sh", "tell.sh"]`, or `webhook = "https://…"`',
+                fields={"setting": "notify", "channel": name},
+            )
+    for job_name, job in settings.job.items():
+        for name in job.notify or ():
+            if name not in settings.notify:
+                raise InvalidSetting(
+                    f'[job."{job_name}"] notify must name channels, got {name!r}',
+                    hint=f"the channels are: {', '.join(settings.notify) or 'none'}",
+                    fields={"setting": "notify", "job": job_name},
+                )
+
+
+def _fault_of(channel: ChannelSettings) -> str:
+    """What a channel must be and is not; empty when it is. Its values are not repeated."""
+    if (channel.command is None) == (channel.webhook is None):
+        return "have either a command or a webhook"
+    if channel.command is not None:
+        if channel.headers:
+            return "have no headers, because it is a command"
+        return "" if channel.command and channel.command[0] else "name a program to run"
+    webhook = channel.webhook or ""
+    # What the environment completes is looked at when it is used.
+    return "" if "${" in webhook else fault_of_webhook(webhook, has_headers=bool(channel.headers))
+
+
+def fault_of_webhook(webhook: str, *, has_headers: bool) -> str:
+    """What the URL must be and is not; empty when it is. It may be a secret: it is not repeated."""
+    try:
+        url = urlsplit(webhook)
+        _ = url.port  # Asking is checking.
+    except ValueError:
+        return "have a webhook that is a URL"
+    if url.scheme not in ("http", "https") or not url.hostname:
+        return "have a webhook that begins with https:// or http:// and names a host"
+    is_local = url.hostname in ("localhost", "127.0.0.1", "::1")
+    if has_headers and url.scheme == "http" and not is_local:
+        return "have a webhook with https:// when it has headers: others could read them"
+    return ""
 
 
 _RULES = {
@@ -257,5 +343,6 @@ _RULES = {
     "pools": "a section [pools] of names and whole numbers, 0 or more",
     "max_recoveries": "0 or more",
     "backup_folder": "a path, such as 'backups' or '/mnt/usb'",
+    "notify": "sections [notify.NAME] with a command or a webhook",
     "job": 'sections [job."NAME"]',
 }

@@ -37,8 +37,10 @@ PARTIAL_INDEXES = {
     if index.dialect_options["sqlite"]["where"] is not None
 }
 # These have as many rows as people have written, whatever has run.
-SMALL_TABLES = "SCAN batch_schedule"
+SMALL_TABLES = "SCAN batch_(schedule|notification_channel)"
 WHOLE_TABLE = {
+    "LIST_GIVEN_UP": "what was told in the last week, for the doctor",
+    "PRUNE_NOTIFICATIONS": "what was told in the last week, once an hour",
     "LIST_NAMES": "names of jobs, from an index of the instances; for people",
     "LAST_STARTS": "one look a job name, from an index of the instances",
     "LIST_SIZES": "the pools, which people name one by one",

@@ -40,6 +40,7 @@ COMMANDS = {
     "schedule": ("stepwell.cli.schedules", "commands"),
     "sync": ("stepwell.cli.sync", "commands"),
     "backup": ("stepwell.cli.backup", "commands"),
+    "notify": ("stepwell.cli.notify", "notify"),
     "db": ("stepwell.cli.database", "commands"),
 }
 

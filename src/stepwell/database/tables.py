@@ -497,6 +497,47 @@ batch_schedule = Table(
     sqlite_autoincrement=True,
 )
 
+# What somebody is told of, found in the history or among the schedules. No reference: the row may
+# outlive the execution, and a run that did not happen has none.
+batch_notification = Table(
+    "batch_notification",
+    metadata,
+    _identity("notification_id"),
+    _text("channel", nullable=False),
+    _text("event", nullable=False),
+    _text("job_name", nullable=False),
+    Column("history_id", IDENTITY),
+    Column("job_execution_id", IDENTITY),
+    _text("schedule_name"),
+    _time("due_at"),
+    _time("happened_at", nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    # NULL: it was delivered, or given up.
+    _time("next_attempt_at"),
+    _time("delivered_at"),
+    _text("last_error"),
+    UniqueConstraint("channel", "history_id", name="batch_notification_of_history"),
+    UniqueConstraint(
+        "channel", "event", "schedule_name", "due_at", name="batch_notification_of_schedule"
+    ),
+    sqlite_autoincrement=True,
+)
+NOT_DELIVERED = "next_attempt_at IS NOT NULL"
+Index(
+    "batch_notification_waiting",
+    batch_notification.c.next_attempt_at,
+    sqlite_where=text(NOT_DELIVERED),
+    postgresql_where=text(NOT_DELIVERED),
+)
+
+# Since when somebody is told: what stands in the history up to this row was before.
+batch_notification_channel = Table(
+    "batch_notification_channel",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    Column("history_id", IDENTITY, nullable=False),
+)
+
 # A row stands here only inside a purge's own transaction; the history trigger looks for it (S27).
 batch_purge = Table(
     "batch_purge",

@@ -41,6 +41,7 @@
     │   ├── BackupExists                 ├── BackupDamaged
     │   ├── BackupUnderWay               ├── ManifestTooNew
     │   └── DatabaseInUse
+    ├── ChannelFailed                    a notification that was not taken
     └── SettingsError
         ├── UnknownSetting               └── InvalidSetting
 
@@ -107,6 +108,7 @@ from stepwell.errors.error import (
     StepwellError,
 )
 from stepwell.errors.others import (
+    ChannelFailed,
     InvalidSetting,
     ItemError,
     ItemSourceMissing,
@@ -184,6 +186,7 @@ __all__ = [
     "BackupDamaged",
     "ManifestTooNew",
     "DatabaseInUse",
+    "ChannelFailed",
     "InvalidSetting",
     "ItemError",
     "ItemSourceMissing",

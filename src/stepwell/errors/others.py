@@ -74,6 +74,19 @@ class MigrationFailed(StepwellError):
     kind = Kind.USAGE
 
 
+class ChannelFailed(StepwellError):
+    """A channel of the settings did not take a message; secrets of it are not repeated."""
+
+    kind = Kind.UNAVAILABLE
+
+    def __init__(self, channel: str, why: str) -> None:
+        super().__init__(
+            f"cannot tell channel {channel!r}: {why}",
+            hint=f"correct [notify.{channel}] in the settings, or look at the receiver",
+            fields={"channel": channel},
+        )
+
+
 class SettingsError(StepwellError):
     """The settings are wrong; the message names the setting and where it stands."""
 

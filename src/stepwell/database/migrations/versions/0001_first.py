@@ -69,6 +69,30 @@ SQLITE = (
   paused_at TEXT,
   UNIQUE (schedule_name)
 )""",
+    """CREATE TABLE batch_notification (
+  notification_id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+  channel TEXT NOT NULL,
+  event TEXT NOT NULL,
+  job_name TEXT NOT NULL,
+  history_id INTEGER,
+  job_execution_id INTEGER,
+  schedule_name TEXT,
+  due_at TEXT,
+  happened_at TEXT NOT NULL,
+  attempts INTEGER DEFAULT 0 NOT NULL,
+  next_attempt_at TEXT,
+  delivered_at TEXT,
+  last_error TEXT,
+  CONSTRAINT batch_notification_of_history UNIQUE (channel, history_id),
+  CONSTRAINT batch_notification_of_schedule UNIQUE (channel, event, schedule_name, due_at)
+)""",
+    """CREATE INDEX batch_notification_waiting ON batch_notification (next_attempt_at) WHERE
+    next_attempt_at IS NOT NULL""",
+    """CREATE TABLE batch_notification_channel (
+  channel TEXT NOT NULL,
+  history_id INTEGER NOT NULL,
+  PRIMARY KEY (channel)
+)""",
     """CREATE TABLE batch_purge (
   job_execution_id INTEGER NOT NULL,
   PRIMARY KEY (job_execution_id)
@@ -393,6 +417,31 @@ POSTGRESQL = (
   paused_at TIMESTAMP WITH TIME ZONE,
   PRIMARY KEY (schedule_id),
   UNIQUE (schedule_name)
+)""",
+    """CREATE TABLE batch_notification (
+  notification_id BIGSERIAL NOT NULL,
+  channel TEXT NOT NULL,
+  event TEXT NOT NULL,
+  job_name TEXT NOT NULL,
+  history_id BIGINT,
+  job_execution_id BIGINT,
+  schedule_name TEXT,
+  due_at TIMESTAMP WITH TIME ZONE,
+  happened_at TIMESTAMP WITH TIME ZONE NOT NULL,
+  attempts INTEGER DEFAULT 0 NOT NULL,
+  next_attempt_at TIMESTAMP WITH TIME ZONE,
+  delivered_at TIMESTAMP WITH TIME ZONE,
+  last_error TEXT,
+  PRIMARY KEY (notification_id),
+  CONSTRAINT batch_notification_of_history UNIQUE (channel, history_id),
+  CONSTRAINT batch_notification_of_schedule UNIQUE (channel, event, schedule_name, due_at)
+)""",
+    """CREATE INDEX batch_notification_waiting ON batch_notification (next_attempt_at) WHERE
+    next_attempt_at IS NOT NULL""",
+    """CREATE TABLE batch_notification_channel (
+  channel TEXT NOT NULL,
+  history_id BIGINT NOT NULL,
+  PRIMARY KEY (channel)
 )""",
     """CREATE TABLE batch_purge (
   job_execution_id BIGINT NOT NULL,
