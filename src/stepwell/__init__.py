@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from stepwell.job.flow import Flow as Flow
     from stepwell.job.flow import Split as Split
     from stepwell.job.flow import on as on
+    from stepwell.job.invariant import Invariant as Invariant
     from stepwell.job.item import ItemProcessor as ItemProcessor
     from stepwell.job.item import ItemReader as ItemReader
     from stepwell.job.item import ItemWriter as ItemWriter
@@ -56,6 +57,7 @@ _MODULES = {
     "ChunkStep": "stepwell.job.step",
     "Decision": "stepwell.job.flow",
     "Flow": "stepwell.job.flow",
+    "Invariant": "stepwell.job.invariant",
     "ItemListener": "stepwell.job.listener",
     "ItemProcessor": "stepwell.job.item",
     "ItemReader": "stepwell.job.item",

@@ -125,10 +125,14 @@ BREAKS: dict[str, tuple[str, str]] = {
     ),
     "R10 a result while it runs": (
         "UPDATE batch_job_execution SET result = 'STARTED' WHERE status = 'STARTED'",
-        "result_disagrees",
+        "result_disagrees unknown_result",
     ),
     "R10 another result of a step": (
         f"UPDATE batch_step_execution SET result = NULL WHERE step_execution_id = {LOAD}",
+        "result_disagrees",
+    ),
+    "R10 its partitions were PARTIAL": (
+        f"UPDATE batch_step_execution SET result = 'COMPLETED' WHERE step_execution_id = {DAYS}",
         "result_disagrees",
     ),
     "R10 the step was PARTIAL": (
@@ -169,6 +173,32 @@ BREAKS: dict[str, tuple[str, str]] = {
     "R16 a skip is not counted": (
         f"UPDATE batch_step_execution SET process_skip_count = 0 WHERE step_execution_id = {LOAD}",
         "skips_not_counted",
+    ),
+    "R19 it waits and has begun": (
+        (
+            "UPDATE batch_job_execution SET status = 'STARTING', owner_id = NULL, end_time = NULL,"
+            " result = NULL WHERE job_execution_id = 1"
+        ),
+        "history_disagrees registered_with_last_step",
+    ),
+    "R21 a status that is none": (
+        "UPDATE batch_job_execution SET status = 'DONE' WHERE job_execution_id = 1",
+        "history_disagrees result_disagrees unknown_status",
+    ),
+    "R21 a step's status that is none": (
+        (
+            "UPDATE batch_step_execution SET status = 'DONE', result = NULL"
+            f" WHERE step_execution_id = {LOAD}"
+        ),
+        "history_disagrees unknown_status",
+    ),
+    "R21 a partition's status that is none": (
+        "UPDATE batch_partition_execution SET status = 'DONE' WHERE partition_number = 0",
+        "partition_result_disagrees unknown_status",
+    ),
+    "R21 a result that is none": (
+        "UPDATE batch_partition_execution SET result = 'DONE' WHERE partition_number = 0",
+        "partition_result_disagrees unknown_result",
     ),
 }
 
@@ -223,7 +253,9 @@ def test_every_rule_is_broken_somewhere_here_and_stands_in_the_prose() -> None:
     prose = Path(invariants.__file__).read_text()
     rules = {name.split()[0] for name in BREAKS}
 
-    assert {f"R{number}" for number in range(1, 17)} == rules
+    # R17 and R18 are broken where resources and locks are tested; R20, which needs a table
+    # without its CHECK, among the doctor's own tests.
+    assert {f"R{number}" for number in range(1, 22)} - {"R17", "R18", "R20"} == rules
     assert [] == [rule for rule in rules if f"- **{rule}** " not in prose]
 
 

@@ -41,6 +41,7 @@ COMMANDS = {
     "sync": ("stepwell.cli.sync", "commands"),
     "backup": ("stepwell.cli.backup", "commands"),
     "notify": ("stepwell.cli.notify", "notify"),
+    "doctor": ("stepwell.cli.doctor", "doctor"),
     "db": ("stepwell.cli.database", "commands"),
 }
 

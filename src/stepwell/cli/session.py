@@ -144,6 +144,19 @@ class Session:
         gc.enable()
         return database
 
+    def look_at_database(self) -> Database:
+        """The database of the settings as it stands, for reading alone, whatever its state.
+
+        Raises:
+            CannotOpenDatabase, DatabaseDamaged, DatabaseReadOnly: it cannot even be looked at.
+        """
+        self.prefer_newer_sqlite()
+        from stepwell.database.looking import open_to_look
+
+        return open_to_look(
+            self.settings.database_url, clock=self.clock, options=self.database_options()
+        )
+
     def open_node(self, *, create: bool = False, purpose: str = "cli") -> Node:
         """The database with everything wired on it; for commands that change something."""
         from stepwell.node import Node

@@ -37,6 +37,7 @@ class Database:
         location: Path or URL for messages.
         path: The real path of the SQLite file; None on PostgreSQL.
         liveness: Which owners are alive.
+        clock: The time, as it was injected.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Database:
         self.dialect = dialect
         self.location = dialect.location
         self.path = path
-        self._clock = clock
+        self.clock = clock
         self._writers = Connections(dialect, writes=True)
         self._readers = Connections(dialect, writes=False)
         self._writers.add(dialect.open())
@@ -80,7 +81,7 @@ class Database:
                 if not self.dialect.may_rerun(error):
                     raise
                 logger.info("transaction %d of %d met another: %s", attempt, RUNS_MAX, error)
-            self._clock.sleep(self._clock.jitter(*_RERUN_AFTER_S))
+            self.clock.sleep(self.clock.jitter(*_RERUN_AFTER_S))
         with self.write(what=what) as transaction:
             return fact(transaction)
 
@@ -103,6 +104,22 @@ class Database:
     def schema_version(self) -> str | None:
         """The revision of Stepwell's tables; None before ``migrate`` has made them."""
         return self._ask(self.dialect.schema_version)
+
+    def checkpoint(self) -> None:
+        """Move SQLite's whole log into the database, behind the gate, and cut it.
+
+        Raises:
+            DatabaseBusy: a reader holds it back.
+        """
+        self.dialect.enter(f"checkpoint database {self.location!r}")
+        try:
+            connection = self._writers.take()
+            try:
+                self.dialect.checkpoint(connection)
+            finally:
+                self._writers.give_back(connection)
+        finally:
+            self.dialect.leave()
 
     def forget(self) -> object:
         """Start afresh in a forked child; answers what must never be closed there."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import sqlalchemy
 
 from stepwell.errors import DatabaseError, StepUsageError
+from stepwell.finding import Finding
 
 if TYPE_CHECKING:
     from stepwell.database.application import ApplicationTables
@@ -270,3 +271,17 @@ class Dialect(ABC):
     @abstractmethod
     def info(self, connection: KeptConnection, schema_version: str | None) -> DatabaseInfo:
         """Facts, read on a read connection inside a read transaction."""
+
+    @abstractmethod
+    def findings(self, connection: KeptConnection, *, thorough: bool) -> list[Finding]:
+        """What is wrong with the database itself, see ``invariants.py``; on a read connection."""
+
+    # --- mending
+
+    @abstractmethod
+    def checkpoint(self, connection: KeptConnection) -> None:
+        """Move the whole log into the database and cut it; the thread has entered.
+
+        Raises:
+            DatabaseBusy: a reader holds it back.
+        """

@@ -34,6 +34,23 @@ def refuse_what_cannot_be_opened(location: str, path: str, *, create: bool) -> N
     Raises:
         CannotOpenDatabase, DatabaseReadOnly: with the fact that decides and the way out.
     """
+    refuse_what_is_not_there(location, path, create=create)
+    file = Path(path)
+    for part, noun in ((file, "the file"), (file.parent, "its folder")):
+        if part.exists() and not os.access(part, os.W_OK):
+            raise DatabaseReadOnly(
+                f"cannot open database {location!r}: {noun} is read-only for this user",
+                hint="let this user write the file and its folder, or copy the file elsewhere",
+                fields={"database": location},
+            )
+
+
+def refuse_what_is_not_there(location: str, path: str, *, create: bool = False) -> None:
+    """Refuse a path that nobody could read a database from, or with ``create`` make one at.
+
+    Raises:
+        CannotOpenDatabase: with the fact that decides and the way out.
+    """
     file = Path(path)
     exists = file.exists()
     fact, hint = "", ""
@@ -50,13 +67,6 @@ def refuse_what_cannot_be_opened(location: str, path: str, *, create: bool) -> N
         raise CannotOpenDatabase(
             f"cannot open database {location!r}: {fact}", hint=hint, fields={"database": location}
         )
-    for part, noun in ((file, "the file"), (file.parent, "its folder")):
-        if part.exists() and not os.access(part, os.W_OK):
-            raise DatabaseReadOnly(
-                f"cannot open database {location!r}: {noun} is read-only for this user",
-                hint="let this user write the file and its folder, or copy the file elsewhere",
-                fields={"database": location},
-            )
 
 
 def refuse_unsafe_filesystem(location: str, path: str) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy.dialects.postgresql import psycopg as sqlalchemy_psycopg
 from sqlalchemy.pool import StaticPool
 
 from stepwell.clock import Clock
+from stepwell.database import postgresql_findings
 from stepwell.database.dialect import (
     DatabaseInfo,
     DatabaseOptions,
@@ -38,6 +39,7 @@ from stepwell.errors import (
     StepUsageError,
     TransactionEnded,
 )
+from stepwell.finding import Finding
 
 if TYPE_CHECKING:
     from stepwell.database.application import ApplicationTables
@@ -80,6 +82,7 @@ class PostgresqlDialect(Dialect):
         self.location = without_password(url)
         self.url = url
         self._options = options
+        self._clock = clock
         self._driver = _load_driver(self.location)
         self.driver_errors = (self._driver.Error,)
         self._writing: set[int] = set()
@@ -368,6 +371,13 @@ class PostgresqlDialect(Dialect):
             schema_version=schema_version,
             filesystem="",
         )
+
+    def findings(self, connection: KeptConnection, *, thorough: bool) -> list[Finding]:
+        """From the server."""
+        return list(postgresql_findings.findings(connection, self._clock.now()))
+
+    def checkpoint(self, connection: KeptConnection) -> None:
+        """The server does it by itself."""
 
 
 def owner_name(owner_id: int) -> str:

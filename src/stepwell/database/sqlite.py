@@ -22,6 +22,7 @@ from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.pool import StaticPool
 
 from stepwell.clock import Clock
+from stepwell.database import sqlite_findings
 from stepwell.database.dialect import (
     DatabaseInfo,
     DatabaseOptions,
@@ -38,7 +39,7 @@ from stepwell.database.gate import RETRY_AFTER_S, WriterGate
 from stepwell.database.process_file import PROCESS_FILES, ProcessFile
 from stepwell.database.sqlite_driver import load_driver, wal_reset_fixed, warn_of_wal_reset
 from stepwell.database.sqlite_errors import BUSY, driver_code, translate
-from stepwell.database.wal import WalCare, wal_bytes
+from stepwell.database.wal import WalCare, checkpoint_whole, wal_bytes
 from stepwell.errors import (
     ConstraintViolation,
     DatabaseBusy,
@@ -46,6 +47,7 @@ from stepwell.errors import (
     TransactionEnded,
     WalUnavailable,
 )
+from stepwell.finding import Finding
 
 if TYPE_CHECKING:
     from stepwell.database.application import ApplicationTables
@@ -384,6 +386,28 @@ class SqliteDialect(Dialect):
             schema_version=schema_version,
             filesystem=filesystem_of(self.path),
         )
+
+    def findings(self, connection: KeptConnection, *, thorough: bool) -> list[Finding]:
+        """From the library and the file."""
+        return list(
+            sqlite_findings.findings(self.path, self._driver, connection.raw, thorough=thorough)
+        )
+
+    # --- mending
+
+    def checkpoint(self, connection: KeptConnection) -> None:
+        """All of it or nothing; a reader that stays keeps it from being cut."""
+        what = f"checkpoint database {self.location!r}"
+        try:
+            is_whole = checkpoint_whole(connection)
+        except self.driver_errors as error:
+            raise self.translate(error, what) from error
+        if not is_whole:
+            raise DatabaseBusy(
+                f"cannot {what}: a reader holds its log back",
+                hint="`stepwell doctor` names it, end it first",
+                fields={"database": self.location},
+            )
 
 
 def _pragma(raw: Any, pragma: str) -> str:

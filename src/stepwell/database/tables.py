@@ -537,6 +537,24 @@ batch_notification_channel = Table(
     Column("channel", Text, primary_key=True),
     Column("history_id", IDENTITY, nullable=False),
 )
+# What the doctor has mended: findings about executions have their row in the history too. No
+# reference: the row outlives the execution, and many findings belong to none.
+batch_repair = Table(
+    "batch_repair",
+    metadata,
+    _identity("repair_id"),
+    _text("code", nullable=False),
+    _text("place", nullable=False),
+    Column("job_execution_id", IDENTITY),
+    _text("found", nullable=False),
+    _text("done", nullable=False),
+    Column("rows_changed", BigInteger, nullable=False),
+    _text("actor", nullable=False),
+    # The copy that was made before, or why there is none.
+    _text("copy"),
+    _time("repaired_at", nullable=False),
+    sqlite_autoincrement=True,
+)
 
 # A row stands here only inside a purge's own transaction; the history trigger looks for it (S27).
 batch_purge = Table(

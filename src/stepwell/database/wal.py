@@ -18,6 +18,7 @@ from stepwell.database.dialect import KeptConnection
 CHECKPOINT_PAGES = 1_000  # SQLite's own default.
 TRUNCATE_BYTES = 64 * 1024 * 1024
 TRUNCATE_TIMEOUT_MS = 100
+WHOLE_TIMEOUT_MS = 2_000  # Somebody has asked for it and waits.
 
 # A small transaction changes a few leaves and inner pages; many rows share their pages.
 _PAGES_A_COMMIT = 6
@@ -63,6 +64,15 @@ class WalCare:
         except connection.raw.Error as error:
             # A full disk, say. What was committed is safe in the log, the next commit tries again.
             logger.warning("cannot checkpoint database %r: %s", self._database_path, error)
+
+
+def checkpoint_whole(connection: KeptConnection) -> bool:
+    """Move the whole log into the database and cut it, under the gate; False: a reader is in it."""
+    connection.cursor.execute(f"PRAGMA busy_timeout = {WHOLE_TIMEOUT_MS}")
+    try:
+        return not _answer(connection, "PRAGMA wal_checkpoint(TRUNCATE)")[0]
+    finally:
+        connection.cursor.execute("PRAGMA busy_timeout = 0")
 
 
 def wal_bytes(database_path: str) -> int:

@@ -42,6 +42,7 @@
     │   ├── BackupUnderWay               ├── ManifestTooNew
     │   └── DatabaseInUse
     ├── ChannelFailed                    a notification that was not taken
+    ├── PlanChanged                      the doctor's
     └── SettingsError
         ├── UnknownSetting               └── InvalidSetting
 
@@ -119,6 +120,7 @@ from stepwell.errors.others import (
     MalformedItem,
     MigrationFailed,
     NoSuchLock,
+    PlanChanged,
     SettingsError,
     UnknownSetting,
 )
@@ -197,6 +199,7 @@ __all__ = [
     "NoSuchLock",
     "MalformedItem",
     "MigrationFailed",
+    "PlanChanged",
     "SettingsError",
     "UnknownSetting",
     "InvalidSchedule",

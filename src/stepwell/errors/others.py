@@ -87,6 +87,19 @@ class ChannelFailed(StepwellError):
         )
 
 
+class PlanChanged(StepwellError):
+    """The doctor's plan is not the one that was read; nothing was repaired."""
+
+    kind = Kind.CONFLICT
+
+    def __init__(self, location: str, expected: str, actual: str) -> None:
+        super().__init__(
+            f"cannot repair database {location!r}: its plan is {actual} by now, not {expected}",
+            hint="read it again with `stepwell doctor --plan`",
+            fields={"database": location, "expected": expected, "plan": actual},
+        )
+
+
 class SettingsError(StepwellError):
     """The settings are wrong; the message names the setting and where it stands."""
 

@@ -92,6 +92,12 @@ def check_transition(
         raise IllegalTransition(what, from_status, to_status)
 
 
+def legal_changes(kind: Literal["job", "step"]) -> list[tuple[BatchStatus | None, BatchStatus]]:
+    """Every change that :func:`check_transition` lets pass, from and to."""
+    table = _JOB_TRANSITIONS if kind == "job" else _STEP_TRANSITIONS
+    return [(before, after) for before, afters in table.items() for after in sorted(afters)]
+
+
 @dataclass(frozen=True)
 class StepEnd:
     """How a step ends: what the final transaction will record."""

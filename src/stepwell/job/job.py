@@ -41,6 +41,9 @@ class Job:
         backoff: Seconds before the next attempt, or a function of the number of failures so far.
         on_completion: Names of jobs that are registered when an execution is COMPLETED, with those
             of its parameters that they take.
+        evidence: Whether the outputs of an execution exist: a function of the JobExecution and a
+            connection that reads. The doctor asks it when it must choose between COMPLETED and
+            FAILED.
     """
 
     name: str
@@ -59,3 +62,4 @@ class Job:
     backoff: float | Callable[[int], float] = 0.0
     on_completion: Sequence[str] = ()
     description: str = ""
+    evidence: Callable[..., bool] | None = None

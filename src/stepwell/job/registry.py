@@ -14,6 +14,7 @@ from typing import Protocol
 
 from stepwell.errors import InvalidSetting, NoSuchJob
 from stepwell.job.artifact import ArtifactRegistry
+from stepwell.job.invariant import Invariant
 from stepwell.job.job import Job
 
 ARTIFACTS = "artifacts"  # The mapping of short names in a module (S79).
@@ -84,10 +85,12 @@ class JobRegistry:
 
     Attributes:
         artifacts: The short names that job files may use (S79).
+        invariants: The modules' own, by code, for the doctor.
     """
 
     def __init__(self) -> None:
         self.artifacts = ArtifactRegistry()
+        self.invariants: dict[str, Invariant] = {}
         self._jobs: dict[str, RegisteredJob] = {}
 
     def add(self, job: Job | JobSource, *, origin: str, module: ModuleType | None = None) -> None:
@@ -131,10 +134,22 @@ class JobRegistry:
             for value in vars(module).values():
                 if isinstance(value, Job):
                     self.add(value, origin=f"module {name}", module=module)
+                elif isinstance(value, Invariant):
+                    self._add_invariant(value, origin=f"module {name}")
             named = getattr(module, ARTIFACTS, None)
             if isinstance(named, Mapping):
                 for short_name, artifact in named.items():
                     self.artifacts.add(str(short_name), artifact, origin=f"module {name}")
+
+    def _add_invariant(self, invariant: Invariant, *, origin: str) -> None:
+        known = self.invariants.setdefault(invariant.code, invariant)
+        if known is not invariant:
+            raise InvalidSetting(
+                f"invariants must have codes of their own, got {invariant.code!r} twice,"
+                f" the second time in {origin}",
+                hint="rename one of them",
+                fields={"invariant": invariant.code, "origin": origin},
+            )
 
     def find(self, name: str) -> RegisteredJob:
         """What is registered under this name.

@@ -79,6 +79,7 @@ FAILED_LATELY = Prepared(
     _lately(_e.status.in_([BatchStatus.FAILED, BatchStatus.STOPPED]), _IS_LAST_OF_INSTANCE)
 )
 COMPLETED_LATELY = Prepared(_lately(_e.status == BatchStatus.COMPLETED))
+NEWEST_EXECUTION = Prepared(select(func.max(_e.job_execution_id)))
 COUNT_RESULTS = Prepared(
     select(func.count()).where(_p.step_execution_id == bindparam("id_"), _p.result.is_not(None))
 )
@@ -189,6 +190,12 @@ def list_running(reader: Reader) -> list[JobExecution]:
 def last_execution_ids(reader: Reader) -> dict[str, int]:
     """For each job name that has run, the id of its most recent execution."""
     return dict(reader.fetch_all(LAST_STARTS))
+
+
+def newest_execution_id(reader: Reader) -> int:
+    """The highest id of a job execution; 0 when there is none."""
+    row = reader.fetch_one(NEWEST_EXECUTION)
+    return int(row[0] or 0) if row else 0
 
 
 def tracking(reader: Reader, execution_id: int) -> tuple[Any, ...] | None:

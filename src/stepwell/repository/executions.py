@@ -21,6 +21,7 @@ from stepwell.database.transaction import Reader, Transaction
 from stepwell.errors import NoSuchJobExecution
 from stepwell.execution.parameters import JobParameter
 from stepwell.execution.records import JobExecution
+from stepwell.execution.status import BatchStatus, Result
 from stepwell.repository.requests import stop_requested
 from stepwell.repository.rows import JOB_COLUMNS, job_execution
 
@@ -204,6 +205,27 @@ def get_execution(reader: Reader, execution_id: int) -> JobExecution:
         parameters=list_parameters(reader, execution_id),
         stop_requested=stop_requested(reader, execution_id),
     )
+
+
+def get_readable_execution(reader: Reader, execution_id: int) -> JobExecution:
+    """The execution with its parameters, also when its status or result is none that is known.
+
+    It is then UNKNOWN, or without a result: for whoever must look at what somebody else wrote.
+
+    Raises:
+        NoSuchJobExecution: no execution has this id.
+    """
+    row = reader.fetch_one(GET_EXECUTION, {"id_": execution_id})
+    if row is None:
+        raise NoSuchJobExecution(execution_id)
+    values = list(row)
+    status, result = JOB_COLUMNS.index(_e.status), JOB_COLUMNS.index(_e.result)
+    if values[status] not in tuple(BatchStatus):
+        values[status] = BatchStatus.UNKNOWN
+    if values[result] not in (None, *Result):
+        values[result] = None
+    found = job_execution(tuple(values))
+    return replace(found, parameters=list_parameters(reader, execution_id))
 
 
 def lock_execution(transaction: Transaction, execution_id: int) -> JobExecution:

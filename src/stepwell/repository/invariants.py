@@ -2,6 +2,7 @@
 
 - **R1** History replays to the row: the changes of each job and step execution begin at none, each
   begins where the one before it ended, each is legal (S11), the last one ends at the row's status.
+  What stands before a row of the doctor's it has seen.
 - **R2** An execution that has ended has no running step, a step that has ended no unfinished
   attempt at a partition.
 - **R3** A COMPLETED step has a result for every partition of its plan.
@@ -14,7 +15,8 @@
   ahead of its parent's (S187).
 - **R9** ``current_step`` names the running step and nothing else; ``last_step`` names a step that
   completed in the instance, and is there once one of the execution's own has.
-- **R10** The result follows from the status (S21): COMPLETED or PARTIAL, FAILED, or none.
+- **R10** The result follows from the status (S21): COMPLETED or PARTIAL, FAILED, or none; a step
+  with failed or partial partitions is PARTIAL (S162), and so is a job with a PARTIAL step.
 - **R11** create ≤ start ≤ end (S13).
 - **R12** A COMPLETED execution is the last of its instance (S6).
 - **R13** An execution that has ended has no request that nobody has taken (S12).
@@ -25,121 +27,108 @@
 - **R17** No two executions at work have resources that overlap (S197). A pool may have more of them
   than its size, when that was lowered.
 - **R18** A lock that is held to write has no other holder, and none that reads.
+- **R19** What waits for a worker has not begun: no step, no start time, no last step.
+- **R20** What has ended has an end time, what runs has none (S13).
+- **R21** A status is one of those of section 3.1, a result one of those of section 3.3.
 
-A transaction keeps them all (law 2), so they hold after any crash too. Nothing here writes.
+A transaction keeps them all (law 2), so they hold after any crash too. Nothing here writes. R22 and
+the following, which need more than the rows of one execution, are in ``surroundings.py``.
 """
 
 from __future__ import annotations
 
-from itertools import combinations
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import text
-
-from stepwell.database.prepared import Prepared
 from stepwell.database.transaction import Reader
-from stepwell.errors import IllegalTransition
-from stepwell.execution.status import BatchStatus, check_transition
-from stepwell.finding import Finding, Severity
-from stepwell.repository.blockers import read_occupancy
-from stepwell.repository.invariant_queries import CURRENT_STEPS, HINT, INVARIANTS
-from stepwell.repository.locks import list_locks
+from stepwell.finding import Finding, Repair
+from stepwell.repository.explanations import EXPLANATIONS
+from stepwell.repository.held import shared_locks, shared_resources
+from stepwell.repository.history_rules import HISTORY_RULES
+from stepwell.repository.partition_rules import PARTITION_RULES
+from stepwell.repository.record_rules import CURRENT_STEPS, RECORD_RULES
+from stepwell.repository.repairs import mend
+from stepwell.repository.rule import FIRST, LAST, Breach, Rule
+from stepwell.repository.status_rules import STATUS_RULES
+
+RULES = (*HISTORY_RULES, *STATUS_RULES, *PARTITION_RULES, *RECORD_RULES)
+
+OF_PROJECT = 1_000  # Its rules have no number.
+
+Check = Callable[[Reader], list[Finding]]
 
 
-def examine(reader: Reader) -> list[Finding]:
-    """Every broken invariant, in the order of the rules; none on a sound database."""
-    found = [*_illegal_changes(reader), *_current_steps(reader), *_shared_resources(reader)]
-    found += _shared_locks(reader)
-    for invariant in INVARIANTS:
-        found += invariant.findings(reader)
-    return sorted(found, key=lambda finding: int(finding.rule[1:]))
+def examine(reader: Reader, *, first: int = FIRST, last: int = LAST) -> list[Finding]:
+    """Every broken invariant, in the order of the rules; none on a sound database.
+
+    Only those of the job executions from ``first`` to ``last``, both included.
+    """
+    found = [finding for check in checks(first, last).values() for finding in check(reader)]
+    return in_order(found)
 
 
-_CHANGES = Prepared(
-    text("""
-    SELECT CASE WHEN step_execution_id IS NULL THEN 'job' ELSE 'step' END AS kind,
-      from_status, to_status, COUNT(*), MIN(history_id)
-    FROM batch_status_history GROUP BY 1, 2, 3
-    """)
-)
+def checks(first: int = FIRST, last: int = LAST) -> dict[str, Check]:
+    """The checks of :func:`examine`, each by a name, for whoever goes on when one of them fails."""
+    named: dict[str, Check] = {
+        f"{rule.rule} {rule.code} {number}": _check(rule, first, last)
+        for number, rule in enumerate(RULES)
+    }
+    named["R9 current_step"] = lambda reader: _current_steps(reader, first, last)
+    if first < last:  # More than one execution: what they have from each other.
+        named["R17 shared_resource"] = shared_resources
+        named["R18 shared_lock"] = shared_locks
+    return named
 
 
-def _illegal_changes(reader: Reader) -> list[Finding]:
-    """R1: each kind of change that the history holds is in the tables of section 3.1."""
-    found = []
-    for kind, from_status, to_status, count, first in reader.fetch_all(_CHANGES):
-        if not _is_legal(kind, from_status, to_status):
-            found.append(
-                Finding(
-                    code="illegal_change",
-                    severity=Severity.ERROR,
-                    where=f"history row {first}",
-                    what=f"{count} changes of a {kind} from {from_status} to {to_status}",
-                    hint="no change of Stepwell's is illegal: find the program that wrote it",
-                    rule="R1",
-                )
-            )
-    return found
+def in_order(findings: list[Finding]) -> list[Finding]:
+    """By the number of the rule, a project's own last; those of one rule as they were found."""
+    return sorted(findings, key=lambda finding: int(finding.rule[1:] or OF_PROJECT))
 
 
-def _current_steps(reader: Reader) -> list[Finding]:
+def _check(rule: Rule, first: int, last: int) -> Check:
+    values = {"first": first, "last": last}
+    return lambda reader: rule.findings(reader, EXPLANATIONS, values)
+
+
+def _current_steps(reader: Reader, first: int, last: int) -> list[Finding]:
     """R9: the steps that the job's row names are the ones that run; several in a split (S51)."""
-    named: dict[tuple[int, str, str | None], set[str]] = {}
-    for execution_id, status, current_step, running in reader.fetch_all(CURRENT_STEPS):
-        steps = named.setdefault((execution_id, status, current_step), set())
-        steps.update([running] if running else [])
+    jobs: dict[int, Breach] = {}
+    running: dict[int, list[str]] = {}
+    result = reader.connection.execute(CURRENT_STEPS, {"first": first, "last": last})
+    columns = result.columns
+    for row in result.fetchall():
+        breach = dict(zip(columns, row, strict=True))
+        jobs[breach["execution_id"]] = breach
+        steps = running.setdefault(breach["execution_id"], [])
+        steps += [breach["step_name"]] if breach["step_name"] else []
     return [
-        Finding(
-            code="current_step",
-            severity=Severity.ERROR,
-            where=f"job execution {execution_id}",
-            what=f"it is {status} and names {current_step!r} as its current step,"
-            f" running are {sorted(running)}",
-            hint=HINT,
-            rule="R9",
-        )
-        for (execution_id, status, current_step), running in named.items()
-        if running != set((current_step or "").split(",")) - {""}
+        finding
+        for execution_id, breach in jobs.items()
+        for finding in [_named_steps(breach, running[execution_id])]
+        if finding is not None
     ]
 
 
-def _shared_resources(reader: Reader) -> list[Finding]:
-    """R17: what one execution at work has for itself, no other one has."""
-    return [
-        Finding(
-            code="shared_resource",
-            severity=Severity.ERROR,
-            where=f"job execution {first}",
-            what=f"it has {ours!r} while execution {second} has {theirs!r}",
-            hint=HINT,
-            rule="R17",
+def _named_steps(breach: Breach, running: list[str]) -> Finding | None:
+    if set(running) == set((breach["current_step"] or "").split(",")) - {""}:
+        return None
+
+    def repair(of: Breach) -> Repair:
+        return mend(
+            of,
+            "name the steps that run, and nothing else",
+            "nothing: the steps' own rows say it",
+            sets="current_step = :steps",
+            steps=",".join(running) or None,
         )
-        for first, second, ours, theirs in read_occupancy(reader).overlaps()
-    ]
 
-
-def _shared_locks(reader: Reader) -> list[Finding]:
-    """R18: those who have a lock now; who waits for one has nothing."""
-    held = [lock for lock in list_locks(reader) if lock.acquired_at is not None]
-    return [
-        Finding(
-            code="shared_lock",
-            severity=Severity.ERROR,
-            where=f"lock {one.name!r}",
-            what=f"owner {one.owner_id} has it to {one.mode} (fence {one.fence}) while owner"
-            f" {other.owner_id} has it to {other.mode} (fence {other.fence})",
-            hint=HINT,
-            rule="R18",
-        )
-        for one, other in combinations(held, 2)
-        if one.name == other.name and one.excludes(other)
-    ]
-
-
-def _is_legal(kind: Any, from_status: str | None, to_status: str) -> bool:
-    try:
-        before = None if from_status is None else BatchStatus(from_status)
-        check_transition(kind, None, before, BatchStatus(to_status))
-    except (IllegalTransition, ValueError):
-        return False
-    return True
+    rule = Rule(
+        "R9",
+        "current_step",
+        "job execution {execution_id}",
+        "it is {status} and names {current_step!r} as its current step, running are {running}",
+        "",
+        repair,
+    )
+    shown: dict[str, Any] = {**breach, "running": sorted(running)}
+    return rule.finding(shown, EXPLANATIONS["current_step"])

@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, null, select, update
 
 from stepwell.clock import Clock
 from stepwell.database.epoch import EPOCH_OF_THE_YOUNGEST
@@ -33,6 +33,9 @@ END_OWNER = Prepared(
     update(batch_owner)
     .where(_o.owner_id == bindparam("id_"), _o.ended_at.is_(None))
     .values(ended_at=bindparam("ended_at"))
+)
+REOPEN_OWNER = Prepared(
+    update(batch_owner).where(_o.owner_id == bindparam("id_")).values(ended_at=null())
 )
 GET_OWNER = Prepared(
     select(_o.owner_id, _o.host, _o.pid, _o.purpose, _o.started_at, _o.ended_at).where(
@@ -79,6 +82,11 @@ def register_owner(transaction: Transaction, liveness: Liveness, clock: Clock, p
 def end_owner(transaction: Transaction, owner_id: int, *, at: datetime) -> None:
     """Record that an owner has gone; a second time changes nothing."""
     transaction.execute(END_OWNER, {"id_": owner_id, "ended_at": at})
+
+
+def reopen_owner(transaction: Transaction, owner_id: int) -> None:
+    """Take back that an owner has gone, for one that is proven alive."""
+    transaction.execute(REOPEN_OWNER, {"id_": owner_id})
 
 
 def find_owner(reader: Reader, owner_id: int) -> Owner | None:

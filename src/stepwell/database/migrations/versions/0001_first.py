@@ -93,6 +93,18 @@ SQLITE = (
   history_id INTEGER NOT NULL,
   PRIMARY KEY (channel)
 )""",
+    """CREATE TABLE batch_repair (
+  repair_id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+  code TEXT NOT NULL,
+  place TEXT NOT NULL,
+  job_execution_id INTEGER,
+  found TEXT NOT NULL,
+  done TEXT NOT NULL,
+  rows_changed BIGINT NOT NULL,
+  actor TEXT NOT NULL,
+  copy TEXT,
+  repaired_at TEXT NOT NULL
+)""",
     """CREATE TABLE batch_purge (
   job_execution_id INTEGER NOT NULL,
   PRIMARY KEY (job_execution_id)
@@ -442,6 +454,19 @@ POSTGRESQL = (
   channel TEXT NOT NULL,
   history_id BIGINT NOT NULL,
   PRIMARY KEY (channel)
+)""",
+    """CREATE TABLE batch_repair (
+  repair_id BIGSERIAL NOT NULL,
+  code TEXT NOT NULL,
+  place TEXT NOT NULL,
+  job_execution_id BIGINT,
+  found TEXT NOT NULL,
+  done TEXT NOT NULL,
+  rows_changed BIGINT NOT NULL,
+  actor TEXT NOT NULL,
+  copy TEXT,
+  repaired_at TIMESTAMP WITH TIME ZONE NOT NULL,
+  PRIMARY KEY (repair_id)
 )""",
     """CREATE TABLE batch_purge (
   job_execution_id BIGINT NOT NULL,

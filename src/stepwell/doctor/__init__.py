@@ -1,0 +1,1 @@
+"""Is it all still true? Every package's invariants, examined, explained and mended."""

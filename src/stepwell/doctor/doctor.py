@@ -1,0 +1,136 @@
+"""The doctor of one database: examines, plans and repairs; on a timer, on demand, as a job."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from stepwell.database.connect import Database
+from stepwell.database.copying import vacuum_into
+from stepwell.doctor.examine import counts_by_code, examine
+from stepwell.doctor.project import metrics
+from stepwell.doctor.repair import Copy, Outcome, Surgeon
+from stepwell.doctor.script import as_sql
+from stepwell.errors import PlanChanged
+from stepwell.finding import Finding, Repair, Severity
+from stepwell.job.registry import JobRegistry
+
+METRIC = "stepwell_doctor_findings"
+FINGERPRINT_CHARACTERS = 8
+
+_LEVELS = {
+    Severity.INFO: logging.INFO,
+    Severity.WARNING: logging.WARNING,
+    Severity.ERROR: logging.ERROR,
+}
+
+logger = logging.getLogger("stepwell.doctor")
+
+
+class Doctor:
+    """One database's doctor; ``Node.doctor`` is one. Threads may share it.
+
+    Args:
+        registry: The jobs that are known, for their evidence, and the project's invariants; None
+            when they are not known.
+        copy: Makes a copy before a repair.
+        auto_repair: The codes whose repairs ``run_once`` does by itself.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        registry: JobRegistry | None = None,
+        *,
+        copy: Copy | None = None,
+        auto_repair: Collection[str] = (),
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._copy = copy or copy_beside
+        self._auto_repair = frozenset(auto_repair)
+        self._last: list[Finding] = []
+
+    def examine(self, *, thorough: bool = True) -> list[Finding]:
+        """Everything that is wrong; nothing is written. Without ``thorough`` see ``examine.py``."""
+        self._last = examine(self._database, registry=self._registry, thorough=thorough)
+        return self._last
+
+    def repair(
+        self, *, only: Collection[str] | None = None, expected_plan: str | None = None
+    ) -> Outcome:
+        """Examine, make a copy, mend what can be mended, examine again.
+
+        ``only`` names the codes that may be mended. ``expected_plan`` is the fingerprint of the
+        plan that somebody has read.
+
+        Raises:
+            PlanChanged: the plan is another one by now; nothing was done.
+            DatabaseError: no copy could be made; nothing was done.
+        """
+        found = examine(self._database, registry=self._registry)
+        if expected_plan is not None and expected_plan != fingerprint(found):
+            raise PlanChanged(self._database.location, expected_plan, fingerprint(found))
+        surgeon = Surgeon(self._database, self._registry, copy=self._copy, only=only)
+        outcome = surgeon.repair(found)
+        self._last = outcome.after
+        return outcome
+
+    def plan_as_sql(self, findings: Iterable[Finding]) -> str:
+        """The repairs of ``findings`` as a migration; see ``script.py``."""
+        now = self._database.clock.now()
+        return as_sql(findings, location=self._database.location, now=now)
+
+    def run_once(self) -> list[Finding]:
+        """One periodic look, which is not thorough; logs what is found, mends what it may.
+
+        Only the codes of ``doctor_auto_repair`` are mended, none by default.
+        """
+        found = self.examine(thorough=False)
+        for finding in found:
+            logger.log(
+                _LEVELS[finding.severity],
+                "%s at %s: %s",
+                finding.code,
+                finding.where,
+                finding.what,
+                extra={"code": finding.code},
+            )
+        if self._auto_repair.intersection(finding.code for finding in found):
+            self.repair(only=self._auto_repair)
+        return self._last
+
+    def counts(self) -> dict[str, int]:
+        """Findings of the last look by code: the metric ``stepwell_doctor_findings{code}``.
+
+        The project's invariants are among them with 0 when they hold.
+        """
+        codes = dict.fromkeys(self._registry.invariants if self._registry is not None else (), 0)
+        return {**codes, **counts_by_code(self._last)}
+
+    def metrics(self) -> dict[str, int]:
+        """The metrics that the project's invariants name, as of the last look."""
+        invariants = self._registry.invariants.values() if self._registry is not None else ()
+        return metrics(invariants, self._last)
+
+
+def fingerprint(findings: Iterable[Finding]) -> str:
+    """A short text that tells one plan from another: what was found and what would be done."""
+    digest = hashlib.sha256()
+    for finding in findings:
+        repair = finding.repair
+        done = repr(repair) if isinstance(repair, Repair) else ""
+        digest.update(repr((finding.code, finding.where, done)).encode())
+    return digest.hexdigest()[:FINGERPRINT_CHARACTERS]
+
+
+def copy_beside(database: Database) -> str:
+    """A copy in the folder ``backups`` beside a SQLite file; the server's own tools elsewhere."""
+    if database.path is None:
+        return "none: a copy of a PostgreSQL database is made with pg_dump"
+    moment = database.clock.now().strftime("%Y%m%dT%H%M%S%fZ")
+    target: Path = database.path.parent / "backups" / f"before-repair-{moment}.db"
+    vacuum_into(database, target)
+    return str(target)

@@ -1,0 +1,34 @@
+"""A node with its doctor, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stepwell import Node
+from stepwell.settings import Settings
+from stepwell.testing import FrozenClock
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    return FrozenClock()
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    """With a SQLite that is free of the bug that would be found each time."""
+    return Settings(database=database_url, sqlite_driver="pysqlite3")
+
+
+@pytest.fixture
+def sqlite_settings(tmp_path: Path) -> Settings:
+    return Settings(database=f"sqlite:///{tmp_path}/stepwell.db", sqlite_driver="pysqlite3")
+
+
+@pytest.fixture
+def node(settings: Settings, clock: FrozenClock) -> Iterator[Node]:
+    with Node.open(settings, clock=clock) as node:
+        yield node
