@@ -15,10 +15,10 @@ from stepwell.repository.blockers import (
     Blocker,
     blockers,
     copy_declared,
-    first_unblocked,
     insert_declared,
     list_declared,
     take_claim_turn,
+    unblocked,
 )
 from stepwell.repository.history import Because
 from tests.conformance.stories import owned, waiting
@@ -113,16 +113,28 @@ def test_an_execution_that_has_ended_holds_nothing(node: Node) -> None:
     assert BatchStatus.FAILED == node.repository.get_execution(holder).batch_status
 
 
-def test_the_first_that_may_run_is_found_and_the_blocked_ones_hold_nobody_else_back(
-    node: Node,
-) -> None:
+def runnable(node: Node, *execution_ids: int) -> list[int]:
+    with node.database.read() as reader:
+        return list(unblocked(reader, execution_ids))
+
+
+def test_what_is_blocked_holds_nobody_else_back(node: Node) -> None:
     pool(node, "gpu", 1)
     declared(node, owned, "holder", "/data/a", pool="gpu")
     full = declared(node, waiting, "full", "/data/b", pool="gpu")
     held = declared(node, waiting, "held", "/data/a")
     same = declared(node, waiting, "same as full", "/data/b")
+    plain = declared(node, waiting, "plain")
 
-    assert same == node.database.run(lambda t: first_unblocked(t, [full, held, same]))
+    assert [same, plain] == runnable(node, full, held, same, plain)
+
+
+def test_those_that_may_run_may_do_so_beside_each_other(node: Node) -> None:
+    pool(node, "gpu", 2)
+    a, b, c = (declared(node, waiting, name, pool="gpu") for name in "abc")
+    d, e = (declared(node, waiting, name, f"/data/{path}") for name, path in ["dx", "e*"])
+
+    assert [a, b, d] == runnable(node, a, b, c, d, e)
 
 
 def test_a_folder_is_not_starved_by_the_files_in_it(node: Node) -> None:
@@ -133,8 +145,8 @@ def test_a_folder_is_not_starved_by_the_files_in_it(node: Node) -> None:
     other = declared(node, waiting, "other", "/other")
 
     assert [] == found(node, file)
-    assert other == node.database.run(lambda t: first_unblocked(t, [folder, file, other]))
-    assert file == node.database.run(lambda t: first_unblocked(t, [file, folder]))
+    assert [other] == runnable(node, folder, file, other)
+    assert [file, other] == runnable(node, file, folder, other)
 
 
 def test_a_successor_declares_what_its_predecessor_did(node: Node) -> None:

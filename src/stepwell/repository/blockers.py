@@ -12,7 +12,7 @@ with the transaction. The turn comes before any row is changed, and nobody takes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import combinations
@@ -119,6 +119,14 @@ class Occupancy:
         if declared.paths:
             self.paths[_Holder(execution_id, None, waits=True)] = list(declared.paths)
 
+    def take(self, execution_id: int, declared: Declared) -> None:
+        """Count an execution as one at work: it will be, and what comes later is beside it."""
+        holder = _Holder(execution_id, None)
+        for pool in declared.pools:
+            self.pools.setdefault(pool, []).append(holder)
+        if declared.paths:
+            self.paths[holder] = list(declared.paths)
+
     def overlaps(self) -> list[tuple[int, int, str, str]]:
         """Pairs of executions at work that should never be, and what both have; none, ever."""
         return [
@@ -178,27 +186,25 @@ def blockers(transaction: Reader, execution_id: int) -> tuple[Blocker, ...]:
     return read_occupancy(transaction, but=execution_id).blockers(declared)
 
 
-def first_unblocked(transaction: Transaction, execution_ids: Iterable[int]) -> int | None:
-    """The first of these waiting executions that may run now, or None; asks in their order.
+def unblocked(reader: Reader, execution_ids: Iterable[int]) -> Iterator[int]:
+    """Those of these waiting executions that may run now, each beside those before it.
 
-    It takes the claim turn. One that waits for a resource keeps it for itself: a later one that
-    overlaps with it waits behind it, while all others pass. ``execution_ids`` is read only as far
-    as needed.
+    One that waits for a resource keeps it for itself: a later one that overlaps with it waits
+    behind it, while all others pass. ``execution_ids`` is in the order of the queue and is read
+    only as far as needed. A look without the claim turn proves nothing: who claims asks again.
     """
     occupancy = None
     for execution_id in execution_ids:
-        declared = list_declared(transaction, execution_id)
-        if not declared:
-            return execution_id
-        if occupancy is None:
-            take_claim_turn(transaction)
-            occupancy = read_occupancy(transaction)
-        found = occupancy.blockers(declared)
-        if not found:
-            return execution_id
-        if any(blocker.kind == "resource" for blocker in found):
-            occupancy.reserve(execution_id, declared)
-    return None
+        declared = list_declared(reader, execution_id)
+        if declared:
+            occupancy = occupancy or read_occupancy(reader)
+            found = occupancy.blockers(declared)
+            if found:
+                if any(blocker.kind == "resource" for blocker in found):
+                    occupancy.reserve(execution_id, declared)
+                continue
+            occupancy.take(execution_id, declared)
+        yield execution_id
 
 
 # --- what an execution declares ------------------------------------------------------------------
