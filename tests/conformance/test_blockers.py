@@ -131,7 +131,7 @@ def test_what_is_blocked_holds_nobody_else_back(node: Node) -> None:
 
 def test_those_that_may_run_may_do_so_beside_each_other(node: Node) -> None:
     pool(node, "gpu", 2)
-    a, b, c = (declared(node, waiting, name, pool="gpu") for name in "abc")
+    a, b, c = (declared(node, waiting, name, pool="gpu") for name in ("a", "b", "c"))
     d, e = (declared(node, waiting, name, f"/data/{path}") for name, path in ["dx", "e*"])
 
     assert [a, b, d] == runnable(node, a, b, c, d, e)

@@ -143,21 +143,30 @@ def _refused(job_name: str, fact: str, *, hint: str = "") -> JobStartError:
     )
 
 
-@lru_cache(maxsize=65_536)
 def overlap(one: str, other: str) -> bool:
     """Whether a path may belong to both, each standing for what it matches and all below that."""
+    if _WILD.search(one) or _WILD.search(other):
+        return _globs_overlap(one, other)
+    if not _CASE_MATTERS:
+        one, other = one.casefold(), other.casefold()
+    one, other = one.rstrip("/") + "/", other.rstrip("/") + "/"
+    return one.startswith(other) or other.startswith(one)
+
+
+@lru_cache(maxsize=65_536)
+def _globs_overlap(one: str, other: str) -> bool:
     ours, theirs = _segments(one), _segments(other)
-    if not (_WILD.search(one) or _WILD.search(other)):
-        shared = min(len(ours), len(theirs))
-        return ours[:shared] == theirs[:shared]
     last_row, last_column = _common(ours, theirs, "**", _segments_overlap)
     return any(last_row) or any(last_column)  # What has ended has all below it.
 
 
-def first_overlap(ours: Iterable[str], theirs: Iterable[str]) -> tuple[str, str] | None:
+def first_overlap(ours: Sequence[str], theirs: Iterable[str]) -> tuple[str, str] | None:
     """The first two that overlap, or None."""
-    theirs = tuple(theirs)
-    return next(((a, b) for a in ours for b in theirs if overlap(a, b)), None)
+    for other in theirs:
+        for one in ours:
+            if overlap(one, other):
+                return one, other
+    return None
 
 
 @lru_cache(maxsize=4_096)

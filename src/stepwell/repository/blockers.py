@@ -12,10 +12,10 @@ with the transaction. The turn comes before any row is changed, and nobody takes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Literal
 
 from sqlalchemy import bindparam, func, insert, select, text
@@ -31,6 +31,7 @@ from stepwell.database.transaction import Reader, Transaction
 from stepwell.job.resource import Declared, first_overlap
 
 PATH, POOL = "path", "pool"  # The kinds of rows in `batch_resource`.
+PAGE = 100  # As many candidates are looked at together.
 
 _e = batch_job_execution.c
 _r = batch_resource.c
@@ -57,6 +58,12 @@ LIST_HELD = Prepared(
     select(_r.kind, _r.value, _e.job_execution_id, func.coalesce(_e.start_time, _e.create_time))
     .select_from(batch_job_execution.join(batch_resource))
     .where(text(RUNNING_AND_OWNED))
+)
+# Ids that stand behind each other in the queue are mostly near each other, too.
+LIST_DECLARED_BETWEEN = Prepared(
+    select(_r.job_execution_id, _r.kind, _r.value).where(
+        _r.job_execution_id >= bindparam("first_"), _r.job_execution_id <= bindparam("last_")
+    )
 )
 LIST_SIZES = Prepared(select(_p.pool_name, _p.size).order_by(_p.pool_name))
 
@@ -86,20 +93,21 @@ class Blocker:
 class _Holder:
     execution_id: int
     since: datetime | None
-    waits: bool = False
 
 
 @dataclass
 class Occupancy:
     """Who has which resources and pools, read once; see :func:`read_occupancy`.
 
-    A claimer goes through its candidates in order and reserves the resources of each that must
-    wait for one, so that a stream of small things never starves a large one.
+    A look at the queue goes through it in order and lets in whoever may run. What waits for a
+    resource keeps it, so that a stream of small things never starves a large one.
     """
 
     sizes: dict[str, int]
     pools: dict[str, list[_Holder]] = field(default_factory=dict)
     paths: dict[_Holder, list[str]] = field(default_factory=dict)
+    # What those that wait keep for themselves; a path that many wait for stands there once.
+    _kept: dict[str, None] = field(default_factory=dict)
 
     def blockers(self, declared: Declared) -> tuple[Blocker, ...]:
         """What forbids to run it now, pools first; nothing is an empty tuple."""
@@ -110,22 +118,24 @@ class Occupancy:
                 found.append(_held(*both, holder))
         return tuple(found)
 
-    def reserve(self, execution_id: int, declared: Declared) -> None:
-        """Let what comes later in the order wait for the resources of this one, which waits itself.
+    def let_in(self, execution_id: int, declared: Declared) -> bool:
+        """Whether it may run now; if so, it counts as one at work for those behind it.
 
-        Its places in pools stay free for the others: every place that is given back can be had by
-        whoever is first.
+        If a resource is in its way, it keeps those that it waits for. Its places in pools stay free
+        for the others: every place that is given back can be had by whoever is first.
         """
-        if declared.paths:
-            self.paths[_Holder(execution_id, None, waits=True)] = list(declared.paths)
-
-    def take(self, execution_id: int, declared: Declared) -> None:
-        """Count an execution as one at work: it will be, and what comes later is beside it."""
+        is_full = any(self._is_full(pool) for pool in declared.pools)
+        is_held = any(first_overlap(declared.paths, paths) for paths in self.paths.values())
+        is_held = is_held or first_overlap(declared.paths, self._kept) is not None
         holder = _Holder(execution_id, None)
-        for pool in declared.pools:
-            self.pools.setdefault(pool, []).append(holder)
-        if declared.paths:
-            self.paths[holder] = list(declared.paths)
+        if is_held:
+            self._kept.update(dict.fromkeys(declared.paths))
+        elif not is_full:
+            for pool in declared.pools:
+                self.pools.setdefault(pool, []).append(holder)
+            if declared.paths:
+                self.paths[holder] = list(declared.paths)
+        return not is_full and not is_held
 
     def overlaps(self) -> list[tuple[int, int, str, str]]:
         """Pairs of executions at work that should never be, and what both have; none, ever."""
@@ -135,10 +145,14 @@ class Occupancy:
             if (both := first_overlap(ours, theirs)) is not None
         ]
 
+    def _is_full(self, pool: str) -> bool:
+        size = self.sizes.get(pool)
+        return size is None or len(self.pools.get(pool, ())) >= size
+
     def _full(self, pool: str) -> Blocker | None:
-        holders, size = self.pools.get(pool, []), self.sizes.get(pool)
-        if size is not None and len(holders) < size:
+        if not self._is_full(pool):
             return None
+        holders, size = self.pools.get(pool, []), self.sizes.get(pool)
         first = holders[0] if holders else _Holder(0, None)
         if size is None:
             fact = f"pool {pool!r} has no size"
@@ -191,20 +205,19 @@ def unblocked(reader: Reader, execution_ids: Iterable[int]) -> Iterator[int]:
 
     One that waits for a resource keeps it for itself: a later one that overlaps with it waits
     behind it, while all others pass. ``execution_ids`` is in the order of the queue and is read
-    only as far as needed. A look without the claim turn proves nothing: who claims asks again.
+    a page ahead. A look without the claim turn proves nothing: who claims asks again.
     """
     occupancy = None
-    for execution_id in execution_ids:
-        declared = list_declared(reader, execution_id)
-        if declared:
-            occupancy = occupancy or read_occupancy(reader)
-            found = occupancy.blockers(declared)
-            if found:
-                if any(blocker.kind == "resource" for blocker in found):
-                    occupancy.reserve(execution_id, declared)
-                continue
-            occupancy.take(execution_id, declared)
-        yield execution_id
+    remaining = iter(execution_ids)
+    while page := list(islice(remaining, PAGE)):
+        declarations = _declarations(reader, page)
+        for execution_id in page:
+            declared = declarations.get(execution_id)
+            if declared:
+                occupancy = occupancy or read_occupancy(reader)
+                if not occupancy.let_in(execution_id, declared):
+                    continue
+            yield execution_id
 
 
 # --- what an execution declares ------------------------------------------------------------------
@@ -230,11 +243,26 @@ def copy_declared(transaction: Transaction, from_id: int, to_id: int) -> None:
 
 def list_declared(reader: Reader, execution_id: int) -> Declared:
     """What an execution declared when it was recorded."""
-    rows = sorted(reader.fetch_all(LIST_DECLARED, {"id_": execution_id}))
-    return Declared(
-        paths=tuple(value for kind, value in rows if kind == PATH),
-        pools=tuple(value for kind, value in rows if kind == POOL),
-    )
+    return _declared(reader.fetch_all(LIST_DECLARED, {"id_": execution_id}))
+
+
+def _declarations(reader: Reader, execution_ids: Sequence[int]) -> dict[int, Declared]:
+    """What each of them declares, if anything; one statement when their ids are near."""
+    first, last = min(execution_ids), max(execution_ids)
+    if last - first > 10 * PAGE:
+        return {each: list_declared(reader, each) for each in execution_ids}
+    found: dict[int, list[Row]] = {}
+    for row in reader.fetch_all(LIST_DECLARED_BETWEEN, {"first_": first, "last_": last}):
+        found.setdefault(row[0], []).append(row[1:])
+    return {execution_id: _declared(rows) for execution_id, rows in found.items()}
+
+
+def _declared(rows: Iterable[Row]) -> Declared:
+    paths: list[str] = []
+    pools: list[str] = []
+    for kind, value in rows:
+        (paths if kind == PATH else pools).append(value)
+    return Declared(tuple(sorted(paths)), tuple(sorted(pools)))
 
 
 def _by_id(row: Row) -> tuple[int, str, str]:
@@ -242,6 +270,5 @@ def _by_id(row: Row) -> tuple[int, str, str]:
 
 
 def _held(path: str, theirs: str, holder: _Holder) -> Blocker:
-    what = "waits for" if holder.waits else "has"
-    fact = f"execution {holder.execution_id} {what} {theirs!r}"
+    fact = f"execution {holder.execution_id} has {theirs!r}"
     return Blocker("resource", path, holder.execution_id, holder.since, fact)
