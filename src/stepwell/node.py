@@ -159,6 +159,7 @@ class Node:
         *,
         parallel: int = 1,
         jobs: Collection[str] = (),
+        pools: Collection[str] = (),
         drain: bool = False,
         tell: Tell | None = None,
     ) -> Worker:
@@ -176,6 +177,7 @@ class Node:
             self.clock,
             parallel=parallel,
             jobs=jobs,
+            pools=pools,
             drain=drain,
             duties=self.duties,
             **options,

@@ -26,7 +26,7 @@ from stepwell.repository import executions
 from stepwell.repository.creation import CreatedExecution, NewExecution, refuse_restart
 from stepwell.repository.history import Because
 from stepwell.repository.questions import Access, JobQuestions
-from stepwell.repository.queue import PRIORITY_MAX
+from stepwell.repository.queue import PRIORITY_MAX, Wanted
 from stepwell.repository.repository import JobRepository
 from stepwell.runner.ready import ReadyJob, ReadyJobs
 from stepwell.runner.runner import Runner
@@ -157,19 +157,22 @@ class JobOperator(JobQuestions):
         )
         return self._repository.create_execution(registered).execution.execution_id
 
+    def wanted(self, jobs: Collection[str] = (), pools: Collection[str] = ()) -> Wanted:
+        """What a worker here runs: ``jobs``, by default all that are known here."""
+        names = jobs or (registered.name for registered in self._registry)
+        return Wanted(frozenset(names), frozenset(pools))
+
     def run_registered(
-        self, count: int, *, jobs: Collection[str] = (), on_end: Callable[[int], None]
+        self, wanted: Wanted, count: int, *, on_end: Callable[[int], None]
     ) -> Iterator[JobExecution]:
         """Claim up to ``count`` registered executions and run each on a thread; for the worker.
 
-        Only of ``jobs``, by default of all that are known here. ``on_end`` is called with the id
-        when one has ended, on its thread; ``wait`` then gives the outcome.
+        ``on_end`` is called with the id when one has ended, on its thread; ``wait`` then gives the
+        outcome.
         """
         self._permit("run_registered")
         owner_id = self._runner.owner_id
-        for claimed in self._repository.claim_executions(
-            owner_id, jobs=self._known(jobs), count=count
-        ):
+        for claimed in self._repository.claim_executions(owner_id, wanted, count):
             try:
                 work = self._jobs.prepare_recorded(claimed.execution).work(claimed)
             except StepwellError as error:
@@ -179,9 +182,9 @@ class JobOperator(JobQuestions):
                 self._runner.run_on_thread(work, on_end)
             yield claimed.execution
 
-    def may_still_start(self, jobs: Collection[str] = ()) -> bool:
+    def may_still_start(self, wanted: Wanted) -> bool:
         """Whether something of the queue could start now, or when what runs now has ended."""
-        return self._repository.may_still_start(self._known(jobs))
+        return self._repository.may_still_start(wanted)
 
     def run(
         self,
@@ -341,9 +344,6 @@ class JobOperator(JobQuestions):
     def close(self) -> None:
         """Stop what runs here, wait for it within the shutdown timeout, end this owner."""
         self._runner.close(timeout_s=self._settings.shutdown_timeout_s)
-
-    def _known(self, jobs: Collection[str]) -> frozenset[str]:
-        return frozenset(jobs or (registered.name for registered in self._registry))
 
     def _create(self, ready: ReadyJob, **origin: Any) -> CreatedExecution:
         new = ready.owned(self._runner.owner_id, **origin)

@@ -79,6 +79,7 @@ class Worker:
 
     Args:
         jobs: Only these; by default every job that this process knows.
+        pools: Only what declares one of these pools; by default everything.
         drain: End when nothing is left that could run: what is scheduled for later, or waits for
             something that does not run, stays.
         duties: What else is to be done on the timer, see ``Node.duties``.
@@ -92,6 +93,7 @@ class Worker:
         *,
         parallel: int = 1,
         jobs: Collection[str] = (),
+        pools: Collection[str] = (),
         drain: bool = False,
         duties: Iterable[Duty] = (),
         tell: Tell = _tell_nobody,
@@ -99,7 +101,7 @@ class Worker:
         self._operator = operator
         self._clock = clock
         self._parallel = parallel
-        self._jobs = jobs
+        self._wanted = operator.wanted(jobs, pools)
         self._drain = drain
         self._tell = tell
         self._loop = Loop(clock, [Duty("recovery", RECOVER_S, self._recover), *duties])
@@ -140,7 +142,11 @@ class Worker:
             return
         try:
             self._claim()
-            if self._drain and not self._running and not self._operator.may_still_start(self._jobs):
+            if (
+                self._drain
+                and not self._running
+                and not self._operator.may_still_start(self._wanted)
+            ):
                 self._stopping = True
         except StepwellError as error:
             logger.warning("claiming failed, it is tried again: %s", error)
@@ -159,7 +165,7 @@ class Worker:
         room = self._parallel - len(self._running)
         if room <= 0:
             return
-        for execution in self._operator.run_registered(room, jobs=self._jobs, on_end=self._on_end):
+        for execution in self._operator.run_registered(self._wanted, room, on_end=self._on_end):
             self._running[execution.execution_id] = execution
             self._tell("started", execution)
 

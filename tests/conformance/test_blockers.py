@@ -16,9 +16,10 @@ from stepwell.repository.blockers import (
     blockers,
     copy_declared,
     insert_declared,
+    list_declarations,
     list_declared,
+    read_occupancy,
     take_claim_turn,
-    unblocked,
 )
 from stepwell.repository.history import Because
 from tests.conformance.stories import owned, waiting
@@ -115,7 +116,13 @@ def test_an_execution_that_has_ended_holds_nothing(node: Node) -> None:
 
 def runnable(node: Node, *execution_ids: int) -> list[int]:
     with node.database.read() as reader:
-        return list(unblocked(reader, execution_ids))
+        occupancy = read_occupancy(reader)
+        declarations = list_declarations(reader, execution_ids)
+        return [
+            execution_id
+            for execution_id in execution_ids
+            if occupancy.let_in(execution_id, declarations.get(execution_id, Declared()))
+        ]
 
 
 def test_what_is_blocked_holds_nobody_else_back(node: Node) -> None:

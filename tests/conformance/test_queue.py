@@ -16,11 +16,23 @@ from stepwell.errors import (
     NoSuchJob,
     NoSuchJobExecution,
 )
-from stepwell.repository.queue import PAGE
+from stepwell.repository.queue import PAGE, Wanted
 from stepwell.testing import FrozenClock
-from tests.conformance.stories import counts, ended, findings, nothing, owned, statuses, tasklet_job
+from tests.conformance.stories import (
+    counts,
+    ended,
+    findings,
+    nothing,
+    owned,
+    rows,
+    statuses,
+    tasklet_job,
+)
 
 COMPLETED, FAILED, STARTING = BatchStatus.COMPLETED, BatchStatus.FAILED, BatchStatus.STARTING
+
+
+ALL_IDS = "SELECT job_execution_id FROM batch_job_execution"
 
 
 def know(node: Node, *jobs: Job) -> None:
@@ -36,7 +48,7 @@ def _jobs(node: Node) -> None:
 def claimed(node: Node, count: int = 1, jobs: tuple[str, ...] = ("billing", "report")) -> list[int]:
     """The ids that a worker gets, in its order; nobody runs them."""
     owner_id = node.operator.owner_id
-    executions = node.repository.claim_executions(owner_id, jobs=jobs, count=count)
+    executions = node.repository.claim_executions(owner_id, Wanted(frozenset(jobs)), count)
     return [created.execution.execution_id for created in executions]
 
 
@@ -118,7 +130,8 @@ def test_a_claim_takes_the_row_in_the_transaction_that_starts_it(
     """S29: owner, fence + 1 and STARTED together, with one history row."""
     execution_id = register(node, 1)
     clock.advance(5)
-    (created,) = node.repository.claim_executions(node.operator.owner_id, jobs=["billing"], count=1)
+    wanted = Wanted(frozenset(["billing"]))
+    (created,) = node.repository.claim_executions(node.operator.owner_id, wanted, 1)
     record = node.operator.get_job_execution(execution_id)
 
     assert record == created.execution
@@ -187,6 +200,86 @@ def test_a_held_run_lock_makes_it_wait_and_holds_nobody_back(node: Node) -> None
     node.operator.recover(first, force=True, reason="the test")
     node.operator.stop(first + 3)  # Its successor, which would be equal to `second`.
     assert [second] == claimed(node, count=9, jobs=jobs)
+
+
+def test_a_full_pool_and_a_held_file_make_it_wait_and_hold_nobody_back(node: Node) -> None:
+    """S197. Method: the pool has one place; two of the files overlap."""
+    node.pools.set("agent", 1)
+    know(
+        node,
+        tasklet_job("pooled", nothing, pool="agent"),
+        tasklet_job("files", nothing, resources=lambda p: [f"/data/{p['path']}"]),
+    )
+    first, second = (register(node, n, job="pooled") for n in (1, 2))
+    folder = node.operator.register("files", {"path": "shops"})
+    inside = node.operator.register("files", {"path": "shops/7.csv"})
+    beside = node.operator.register("files", {"path": "staff"})
+    jobs = ("pooled", "files")
+    taken = claimed(node, count=9, jobs=jobs)
+    again = claimed(node, count=9, jobs=jobs)
+    for done in (first, folder):
+        node.operator.recover(done, force=True, reason="the test")
+        node.operator.stop(max(i for (i,) in rows(node, ALL_IDS)))  # Its successor.
+
+    assert ([first, folder, beside], []) == (taken, again)
+    assert [second, inside] == claimed(node, count=9, jobs=jobs)
+    assert [] == findings(node)
+
+
+def test_what_waits_for_a_file_gets_it_before_those_behind_it(node: Node) -> None:
+    """Goal: nobody starves. Method: two files are needed, one is held; a later one wants the
+    other, and must wait behind; what wants neither passes."""
+    know(node, tasklet_job("files", nothing, resources=lambda p: p["paths"].split()))
+    ids = [
+        node.operator.register("files", {"paths": paths}) for paths in ("/a", "/a /b", "/b", "/c")
+    ]
+
+    assert [ids[0], ids[3]] == claimed(node, count=9, jobs=("files",))
+    node.operator.recover(ids[0], force=True, reason="the test")
+    node.operator.stop(ids[3] + 1)
+    assert [ids[1]] == claimed(node, count=9, jobs=("files",))
+    node.operator.recover(ids[1], force=True, reason="the test")
+    node.operator.stop(ids[3] + 2)
+    assert [ids[2]] == claimed(node, count=9, jobs=("files",))
+
+
+def test_with_pools_only_what_declares_one_of_them(node: Node) -> None:
+    for name in ("cpu", "gpu"):
+        node.pools.set(name, 5)
+        know(node, tasklet_job(name, nothing, pool=name))
+    know(node, tasklet_job("both", nothing, pool=["cpu", "gpu"]))
+    ids = {job: register(node, 1, job=job) for job in ("cpu", "billing", "gpu", "both")}
+    wanted = node.operator.wanted(pools=["gpu"])
+    taken = node.repository.claim_executions(node.operator.owner_id, wanted, 9)
+
+    assert [ids["gpu"], ids["both"]] == [created.execution.execution_id for created in taken]
+
+
+def test_of_many_who_want_a_place_in_one_pool_no_more_than_its_size_get_one(
+    node: Node, other: Node
+) -> None:
+    """Goal: check and claim are one, on PostgreSQL too. Method: four threads claim at once."""
+    node.pools.set("agent", 2)
+    pooled = tasklet_job("pooled", nothing, pool="agent")
+    know(node, pooled)
+    know(other, pooled)
+    barrier = Barrier(4)
+    taken: list[int] = []
+    for number in range(8):
+        register(node, number, job="pooled")
+
+    def work(mine: Node) -> None:
+        barrier.wait()
+        taken.extend(claimed(mine, count=8, jobs=("pooled",)))
+
+    threads = [Thread(target=work, args=(mine,)) for mine in [node, other] * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert 2 == len(taken)
+    assert [] == findings(node)
 
 
 def test_a_worker_takes_only_the_jobs_that_it_knows(node: Node) -> None:

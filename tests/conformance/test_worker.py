@@ -422,7 +422,7 @@ def test_a_stop_element_is_no_shutdown(node: Node) -> None:
 def take(node: Node) -> None:
     """Claim what waits; nobody runs it."""
     owner_id = node.operator.owner_id
-    assert list(node.repository.claim_executions(owner_id, jobs=["billing"], count=1))
+    assert list(node.repository.claim_executions(owner_id, node.operator.wanted(["billing"]), 1))
 
 
 def die(node: Node) -> None:

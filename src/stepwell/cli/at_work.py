@@ -29,9 +29,13 @@ class AtWork:
         self._deadline: float | None = None
         self._failed: set[int] = set()
 
-    def run(self, *, parallel: int, jobs: tuple[str, ...], drain: bool) -> int:
+    def run(
+        self, *, parallel: int, jobs: tuple[str, ...], pools: tuple[str, ...], drain: bool
+    ) -> int:
         """Work until a signal or the end of the queue; answers the exit status."""
-        worker = self._node.worker(parallel=parallel, jobs=jobs, drain=drain, tell=self._tell)
+        worker = self._node.worker(
+            parallel=parallel, jobs=jobs, pools=pools, drain=drain, tell=self._tell
+        )
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._signals)
             if self._output.wants_json:

@@ -88,6 +88,14 @@ def work(
             help="Only this one; may stand several times. By default all that are known here.",
         ),
     ] = None,
+    pools: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pool",
+            metavar="POOL",
+            help="Only what declares this pool; may stand several times.",
+        ),
+    ] = None,
     drain: Annotated[
         bool, typer.Option("--drain", help="End when nothing is left that could run.")
     ] = False,
@@ -111,7 +119,7 @@ def work(
     with session.open_node(create=True, purpose="work") as node:
         node.load_jobs()
         code = AtWork(node, output, session.clock).run(
-            parallel=parallel, jobs=tuple(jobs or ()), drain=drain
+            parallel=parallel, jobs=tuple(jobs or ()), pools=tuple(pools or ()), drain=drain
         )
     raise typer.Exit(code)
 

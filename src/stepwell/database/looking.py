@@ -80,7 +80,7 @@ class LookingDialect(SqliteDialect):
         return self._shared.owner_is_dead(owner_id)
 
     def _readable(self) -> KeptConnection:
-        raw: Any = self._connect_raw("ro" + self._flags)
+        raw: Any = self.connect_raw("ro" + self._flags)
         try:
             raw.execute("PRAGMA mmap_size = 0")
             raw.execute("PRAGMA trusted_schema = OFF")

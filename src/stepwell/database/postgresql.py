@@ -30,7 +30,7 @@ from stepwell.database.dialect import (
     KeptConnection,
     SqlStyle,
 )
-from stepwell.database.postgresql_errors import is_rerunnable, translate
+from stepwell.database.postgresql_errors import first_line, is_rerunnable, translate
 from stepwell.database.postgresql_url import without_password
 from stepwell.errors import (
     CannotOpenDatabase,
@@ -145,7 +145,7 @@ class PostgresqlDialect(Dialect):
             )
         except self._driver.Error as error:
             raise CannotOpenDatabase(
-                f"cannot open database {self.location!r}: {_first_line(error)}",
+                f"cannot open database {self.location!r}: {first_line(error)}",
                 hint="is the server running, are host, user, password and database name right?",
                 fields={"database": self.location, "sqlstate": error.sqlstate},
             ) from error
@@ -394,8 +394,3 @@ def _load_driver(location: str) -> Any:
             hint="`pip install 'stepwell[postgres]'`",
             fields={"database": location},
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -73,6 +73,12 @@ def is_rerunnable(error: DatabaseError) -> bool:
     return error.fields.get("sqlstate") in _RERUNNABLE
 
 
+def first_line(error: Exception) -> str:
+    """What the server or libpq said first."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def _by_state(state: str) -> tuple[type[DatabaseError], str]:
     for key in (state, state[:3], state[:2]):
         if key in _ERROR_BY_STATE:

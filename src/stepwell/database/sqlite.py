@@ -39,13 +39,12 @@ from stepwell.database.gate import RETRY_AFTER_S, WriterGate
 from stepwell.database.process_file import PROCESS_FILES, ProcessFile
 from stepwell.database.sqlite_driver import load_driver, wal_reset_fixed, warn_of_wal_reset
 from stepwell.database.sqlite_errors import BUSY, driver_code, translate
-from stepwell.database.wal import WalCare, checkpoint_whole, wal_bytes
+from stepwell.database.wal import WalCare, checkpoint_whole, held_back, no_wal, wal_bytes
 from stepwell.errors import (
     ConstraintViolation,
     DatabaseBusy,
     DatabaseError,
     TransactionEnded,
-    WalUnavailable,
 )
 from stepwell.finding import Finding
 
@@ -171,7 +170,7 @@ class SqliteDialect(Dialect):
         try:
             mode = _pragma(raw, "journal_mode")
             if mode != "wal":
-                raise self._no_wal(mode)
+                raise no_wal(self.location, self.path, mode)
             raw.execute("PRAGMA wal_autocheckpoint = 0")
             raw.execute("PRAGMA mmap_size = 0")
             raw.execute("PRAGMA trusted_schema = OFF")
@@ -200,19 +199,9 @@ class SqliteDialect(Dialect):
                 else:
                     break
             if answer != "wal":
-                raise self._no_wal(answer)
+                raise no_wal(self.location, self.path, answer)
         finally:
             self.leave()
-
-    def _no_wal(self, answer: str) -> WalUnavailable:
-        filesystem = filesystem_of(self.path)
-        return WalUnavailable(
-            f"cannot open database {self.location!r}: PRAGMA journal_mode answered {answer!r}"
-            f" instead of 'wal', on filesystem {filesystem or 'unknown'}",
-            hint="close other programs that use the file; it must lie on a local disk, and this"
-            " user must be able to write the file and its folder",
-            fields={"database": self.location, "answer": answer, "filesystem": filesystem},
-        )
 
     # --- transactions
 
@@ -399,15 +388,10 @@ class SqliteDialect(Dialect):
         """All of it or nothing; a reader that stays keeps it from being cut."""
         what = f"checkpoint database {self.location!r}"
         try:
-            is_whole = checkpoint_whole(connection)
+            if not checkpoint_whole(connection):
+                raise held_back(self.location)
         except self.driver_errors as error:
             raise self.translate(error, what) from error
-        if not is_whole:
-            raise DatabaseBusy(
-                f"cannot {what}: a reader holds its log back",
-                hint="`stepwell doctor` names it, end it first",
-                fields={"database": self.location},
-            )
 
 
 def _pragma(raw: Any, pragma: str) -> str:

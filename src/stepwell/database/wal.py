@@ -14,6 +14,8 @@ import logging
 from pathlib import Path
 
 from stepwell.database.dialect import KeptConnection
+from stepwell.database.filesystem import filesystem_of
+from stepwell.errors import DatabaseBusy, WalUnavailable
 
 CHECKPOINT_PAGES = 1_000  # SQLite's own default.
 TRUNCATE_BYTES = 64 * 1024 * 1024
@@ -87,3 +89,24 @@ def _answer(connection: KeptConnection, pragma: str) -> tuple[int, int, int]:
     """Whether it was blocked, the pages in the log, the pages that are in the database now."""
     busy, pages, moved = connection.cursor.execute(pragma).fetchall()[0]
     return busy, pages, moved
+
+
+def no_wal(location: str, path: str, answer: str) -> WalUnavailable:
+    """That SQLite answered something else than ``wal`` when it was asked for it."""
+    filesystem = filesystem_of(path)
+    return WalUnavailable(
+        f"cannot open database {location!r}: PRAGMA journal_mode answered {answer!r}"
+        f" instead of 'wal', on filesystem {filesystem or 'unknown'}",
+        hint="close other programs that use the file; it must lie on a local disk, and this"
+        " user must be able to write the file and its folder",
+        fields={"database": location, "answer": answer, "filesystem": filesystem},
+    )
+
+
+def held_back(location: str) -> DatabaseBusy:
+    """That the log could not be cut."""
+    return DatabaseBusy(
+        f"cannot checkpoint database {location!r}: a reader holds its log back",
+        hint="`stepwell doctor` names it, end it first",
+        fields={"database": location},
+    )

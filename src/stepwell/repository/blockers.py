@@ -12,10 +12,10 @@ with the transaction. The turn comes before any row is changed, and nobody takes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import combinations, islice
+from itertools import combinations
 from typing import Literal
 
 from sqlalchemy import bindparam, func, insert, select, text
@@ -31,7 +31,7 @@ from stepwell.database.transaction import Reader, Transaction
 from stepwell.job.resource import Declared, first_overlap
 
 PATH, POOL = "path", "pool"  # The kinds of rows in `batch_resource`.
-PAGE = 100  # As many candidates are looked at together.
+IDS_BETWEEN_MAX = 1_000  # Farther from each other, executions are asked for one by one.
 
 _e = batch_job_execution.c
 _r = batch_resource.c
@@ -124,18 +124,22 @@ class Occupancy:
         If a resource is in its way, it keeps those that it waits for. Its places in pools stay free
         for the others: every place that is given back can be had by whoever is first.
         """
-        is_full = any(self._is_full(pool) for pool in declared.pools)
+        if self.keep(declared) or any(self._is_full(pool) for pool in declared.pools):
+            return False
+        holder = _Holder(execution_id, None)
+        for pool in declared.pools:
+            self.pools.setdefault(pool, []).append(holder)
+        if declared.paths:
+            self.paths[holder] = list(declared.paths)
+        return True
+
+    def keep(self, declared: Declared) -> bool:
+        """Keep the resources of an execution that waits for one of them; whether it does."""
         is_held = any(first_overlap(declared.paths, paths) for paths in self.paths.values())
         is_held = is_held or first_overlap(declared.paths, self._kept) is not None
-        holder = _Holder(execution_id, None)
         if is_held:
             self._kept.update(dict.fromkeys(declared.paths))
-        elif not is_full:
-            for pool in declared.pools:
-                self.pools.setdefault(pool, []).append(holder)
-            if declared.paths:
-                self.paths[holder] = list(declared.paths)
-        return not is_full and not is_held
+        return is_held
 
     def overlaps(self) -> list[tuple[int, int, str, str]]:
         """Pairs of executions at work that should never be, and what both have; none, ever."""
@@ -200,26 +204,6 @@ def blockers(transaction: Reader, execution_id: int) -> tuple[Blocker, ...]:
     return read_occupancy(transaction, but=execution_id).blockers(declared)
 
 
-def unblocked(reader: Reader, execution_ids: Iterable[int]) -> Iterator[int]:
-    """Those of these waiting executions that may run now, each beside those before it.
-
-    One that waits for a resource keeps it for itself: a later one that overlaps with it waits
-    behind it, while all others pass. ``execution_ids`` is in the order of the queue and is read
-    a page ahead. A look without the claim turn proves nothing: who claims asks again.
-    """
-    occupancy = None
-    remaining = iter(execution_ids)
-    while page := list(islice(remaining, PAGE)):
-        declarations = _declarations(reader, page)
-        for execution_id in page:
-            declared = declarations.get(execution_id)
-            if declared:
-                occupancy = occupancy or read_occupancy(reader)
-                if not occupancy.let_in(execution_id, declared):
-                    continue
-            yield execution_id
-
-
 # --- what an execution declares ------------------------------------------------------------------
 
 
@@ -246,10 +230,12 @@ def list_declared(reader: Reader, execution_id: int) -> Declared:
     return _declared(reader.fetch_all(LIST_DECLARED, {"id_": execution_id}))
 
 
-def _declarations(reader: Reader, execution_ids: Sequence[int]) -> dict[int, Declared]:
+def list_declarations(reader: Reader, execution_ids: Sequence[int]) -> dict[int, Declared]:
     """What each of them declares, if anything; one statement when their ids are near."""
+    if not execution_ids:
+        return {}
     first, last = min(execution_ids), max(execution_ids)
-    if last - first > 10 * PAGE:
+    if last - first > IDS_BETWEEN_MAX:
         return {each: list_declared(reader, each) for each in execution_ids}
     found: dict[int, list[Row]] = {}
     for row in reader.fetch_all(LIST_DECLARED_BETWEEN, {"first_": first, "last_": last}):

@@ -4,14 +4,15 @@ There is no table of the queue: a registered execution is a row of ``batch_job_e
 other, STARTING and without an owner, so there is no second state that could disagree.
 
 Guarantees: the highest priority goes first, among equals the oldest; what cannot run now is passed
-over and holds nobody back; of many who take one execution one gets it, and whoever looks at the
-queue takes no turn at writing.
+over and holds nobody back, but for the resources that it waits for itself: they are kept for it, so
+that nobody starves. Of many who take one execution one gets it, and whoever looks at the queue
+takes no turn at writing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -27,6 +28,13 @@ from stepwell.database.tables import (
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.execution.records import JobExecution
 from stepwell.execution.status import BatchStatus, check_transition
+from stepwell.job.resource import Declared
+from stepwell.repository.blockers import (
+    list_declarations,
+    list_declared,
+    read_occupancy,
+    take_claim_turn,
+)
 from stepwell.repository.executions import holder_of_run_lock
 from stepwell.repository.history import record_change
 from stepwell.repository.rows import JOB_COLUMNS, job_execution
@@ -115,8 +123,12 @@ CLAIM = Prepared(
 
 # What waits only because of something that runs: it will move when that ends.
 WAITING_FOR_RUNNING = Prepared(
-    select(_i.job_name)
-    .distinct()
+    select(
+        _e.job_execution_id,
+        _i.job_name,
+        _e.priority,
+        func.coalesce(_e.run_after, _e.create_time),
+    )
     .select_from(batch_job_execution.join(batch_job_instance))
     .where(
         text(WAITING),
@@ -135,61 +147,68 @@ class Waiting(NamedTuple):
     since: datetime
 
 
-def waiting_executions(reader: Reader, *, at: datetime) -> Iterator[Waiting]:
-    """What is due, whose run lock is free and which waits for no other execution, in order."""
+@dataclass(frozen=True)
+class Wanted:
+    """What a worker runs: these jobs and, unless there are none, only what declares these pools."""
+
+    jobs: frozenset[str]
+    pools: frozenset[str] = frozenset()
+
+    def has(self, waiting: Waiting, declared: Declared) -> bool:
+        """Whether a worker that wants this runs it."""
+        in_pools = not self.pools or not self.pools.isdisjoint(declared.pools)
+        return waiting.job_name in self.jobs and in_pools
+
+
+def waiting_executions(reader: Reader, *, at: datetime) -> Iterator[tuple[Waiting, Declared]]:
+    """What is due, whose run lock is free and which waits for no other execution, in order.
+
+    With what each declares; a page is read at a time.
+    """
     priority, after = PRIORITY_MAX + 1, 0
     while True:
-        rows = reader.fetch_all(
-            WAITING_EXECUTIONS, {"now_": at, "priority_": priority, "id_": after}
-        )
-        for row in rows:
-            yield Waiting(*row)
-        if len(rows) < PAGE:
+        values = {"now_": at, "priority_": priority, "id_": after}
+        page = [Waiting(*row) for row in reader.fetch_all(WAITING_EXECUTIONS, values)]
+        declarations = list_declarations(reader, [waiting.execution_id for waiting in page])
+        for waiting in page:
+            yield waiting, declarations.get(waiting.execution_id, Declared())
+        if len(page) < PAGE:
             return
-        after, _, priority, _ = rows[-1]
+        after, priority = page[-1].execution_id, page[-1].priority
 
 
-def find_startable(
-    reader: Reader,
-    *,
-    at: datetime,
-    jobs: Collection[str],
-    count: int,
-) -> list[int]:
+def find_startable(reader: Reader, wanted: Wanted, *, at: datetime, count: int) -> list[int]:
     """The first ``count`` executions that may start now, in the order of the queue.
 
-    Only of ``jobs``. A claim looks once more.
+    A claim looks once more.
     """
+    occupancy = read_occupancy(reader)
     found: list[int] = []
-    for waiting in waiting_executions(reader, at=at):
-        if waiting.job_name in jobs and not _blockers(reader, waiting.execution_id):
+    for waiting, declared in waiting_executions(reader, at=at):
+        if not wanted.has(waiting, declared):
+            occupancy.keep(declared)  # What waits longest goes first, whoever will run it.
+        elif occupancy.let_in(waiting.execution_id, declared):
             found.append(waiting.execution_id)
             if len(found) == count:
                 break
     return found
 
 
-def may_still_start(reader: Reader, *, at: datetime, jobs: Collection[str]) -> bool:
-    """Whether something of ``jobs`` could start now, or as soon as what runs now has ended.
+def may_still_start(reader: Reader, wanted: Wanted, *, at: datetime) -> bool:
+    """Whether something could start now, or as soon as what runs now has ended.
 
     What is due later, or waits for what does not run, is not meant.
     """
-    if any(name in jobs for (name,) in reader.fetch_all(WAITING_FOR_RUNNING, {"now_": at})):
-        return True
-    return any(waiting.job_name in jobs for waiting in waiting_executions(reader, at=at))
-
-
-def _is_held_back(transaction: Transaction, record: JobExecution) -> bool:
-    """Whether its run lock, a pool or a declared resource forbids a start now."""
-    key = record.run_lock_key
-    if key is not None and holder_of_run_lock(transaction, key) is not None:
-        return True
-    return bool(_blockers(transaction, record.execution_id))
-
-
-def _blockers(_reader: Reader, _execution_id: int) -> tuple[object, ...]:
-    """What pools and declared resources forbid now."""
-    return ()
+    for row in reader.fetch_all(WAITING_FOR_RUNNING, {"now_": at}):
+        waiting = Waiting(*row)
+        if wanted.has(waiting, list_declared(reader, waiting.execution_id)):
+            return True
+    occupancy = read_occupancy(reader)
+    for waiting, declared in waiting_executions(reader, at=at):
+        held_by_what_runs = (b.holder_execution_id for b in occupancy.blockers(declared))
+        if wanted.has(waiting, declared) and all(held_by_what_runs):
+            return True
+    return False
 
 
 def claim_execution(
@@ -202,11 +221,16 @@ def claim_execution(
     Raises:
         ConstraintViolation: on PostgreSQL, somebody took the run lock at the same moment (S184).
     """
+    declared = list_declared(transaction, execution_id)
+    if declared:
+        take_claim_turn(transaction)
     row = transaction.fetch_one(LOCK_WAITING, {"id_": execution_id})
     if row is None:
         return None
     record = job_execution(row)
-    if _is_held_back(transaction, record):
+    if record.run_lock_key and holder_of_run_lock(transaction, record.run_lock_key) is not None:
+        return None
+    if declared and read_occupancy(transaction).blockers(declared):
         return None
     claimed = replace(
         record,

@@ -7,7 +7,7 @@ Methods that say "inside a transaction" join the one that the caller has opened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -68,15 +68,15 @@ class JobRepository:
         )
 
     def claim_executions(
-        self, owner_id: int, *, jobs: Collection[str], count: int
+        self, owner_id: int, wanted: queue.Wanted, count: int
     ) -> Iterator[CreatedExecution]:
-        """Take up to ``count`` registered executions of ``jobs``, one after the other (S29).
+        """Take up to ``count`` registered executions, one after the other (S29).
 
         Each is STARTED and owned when it is yielded, committed in a transaction of its own.
         """
         with self.database.read() as reader:
             startable = queue.find_startable(
-                reader, at=self.clock.now(), jobs=jobs, count=count + CLAIMS_LOST_MAX
+                reader, wanted, at=self.clock.now(), count=count + CLAIMS_LOST_MAX
             )
         for execution_id in startable:
             claimed = self._claim(execution_id, owner_id)
@@ -86,10 +86,10 @@ class JobRepository:
             if not count:
                 return
 
-    def may_still_start(self, jobs: Collection[str]) -> bool:
+    def may_still_start(self, wanted: queue.Wanted) -> bool:
         """Whether something of the queue could start now, or when what runs now has ended."""
         with self.database.read() as reader:
-            return queue.may_still_start(reader, at=self.clock.now(), jobs=jobs)
+            return queue.may_still_start(reader, wanted, at=self.clock.now())
 
     def _claim(self, execution_id: int, owner_id: int) -> CreatedExecution | None:
         try:
