@@ -317,9 +317,8 @@ class PostgresqlDialect(Dialect):
         """Of the schema that the search path finds first."""
         if not self.has_table(connection, "batch_schema_version"):
             return None
-        cursor = connection.cursor
-        cursor.execute("SELECT version_num FROM batch_schema_version")
-        rows = cursor.fetchall()
+        connection.cursor.execute("SELECT version_num FROM batch_schema_version")
+        rows = connection.cursor.fetchall()
         return rows[0][0] if rows else None
 
     def has_table(self, connection: KeptConnection, name: str) -> bool:

@@ -114,7 +114,7 @@ class SqliteApplicationTables(ApplicationTables):
             if name not in there:
                 execute(f"ALTER TABLE {RAW} ADD COLUMN {name}")
         self._drop_triggers(connection, table_id)
-        execute(f"CREATE TABLE {stash_of(table_id)} ({', '.join(raw_columns('c', width))})")
+        execute(f"CREATE TABLE {stash_of(table_id)} ({', '.join(raw_columns('c', width))}, busy)")
         nested = _may_nest(connection, shape)
         for sql in triggers(shape, table_id, nested=nested).values():
             execute(sql)

@@ -127,7 +127,7 @@ class Sealer:
 
     def _rows(self, group: RawGroup) -> None:
         replaced: RawRow | None = None
-        for row in group.rows:
+        for row in self._in_order(group.rows):
             if row.op == "R":
                 replaced = row
             elif row.op == "T":
@@ -138,6 +138,30 @@ class Sealer:
                 replaced = None
             else:
                 self._change(row)
+
+    def _in_order(self, rows: Sequence[RawRow]) -> Iterator[RawRow]:
+        """A row that points to itself and changes its key is updated by its own cascade.
+
+        SQLite runs the cascade before the trigger of the change that set it off, so the row is
+        updated under a key that nobody has heard of yet: that update is put behind.
+        """
+        early: dict[RowKey, list[RawRow]] = {}
+        for row in rows:
+            shape = self._shapes[row.table_id]
+            if row.op != "U" or not any(f.parent == shape.name for f in shape.foreign_keys):
+                yield row
+                continue
+            assert row.old is not None
+            assert row.new is not None
+            old, new = (RowKey(shape.name, _key(shape, image)) for image in (row.old, row.new))
+            version = self._known.get(old)
+            if old == new and (version is None or not version.is_alive):
+                early.setdefault(old, []).append(row)
+            else:
+                yield row
+                yield from early.pop(new, ())
+        for late in early.values():
+            yield from late
 
     def _truncated(self, row: RawRow) -> None:
         """TRUNCATE says nothing of the rows: all that are known to be alive are gone."""
