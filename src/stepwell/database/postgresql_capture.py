@@ -25,7 +25,8 @@ MAKE_RAW = (
 _FUNCTION = """CREATE OR REPLACE FUNCTION {schema}.change_capture() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 SET "TimeZone" = 'UTC'
-SET "IntervalStyle" = 'postgres' SET "DateStyle" = 'ISO, YMD' AS $capture$
+SET "IntervalStyle" = 'postgres' SET "DateStyle" = 'ISO, YMD'
+SET bytea_output = 'hex' AS $capture$
 DECLARE
   old_row json; new_row json; old_text json; new_text json;
 BEGIN

@@ -137,7 +137,7 @@ def test_truncate_deletes_every_row_that_is_known(
         ]
 
 
-UPSERT = "INSERT INTO item VALUES (%(id)s, %(code)s, %(n)s) ON CONFLICT (id) DO UPDATE SET n = excluded.n"
+NEW = "INSERT INTO item VALUES (%(id)s, %(code)s, %(n)s)"
 WRITERS = 6
 TRANSACTIONS = 60
 
@@ -201,7 +201,7 @@ def statement(draw: random.Random) -> tuple[str, dict[str, object]]:
     return (
         draw.choice(
             (
-                UPSERT,
+                f"{NEW} ON CONFLICT (id) DO UPDATE SET n = excluded.n",
                 "UPDATE item SET code = %(code)s, n = %(n)s WHERE id = %(id)s",
                 "UPDATE item SET id = id + 12 WHERE id = %(id)s",
                 "DELETE FROM item WHERE id = %(id)s OR id = %(id)s + 12",
