@@ -167,3 +167,28 @@ def test_the_scripts_make_prove_prune_and_restore(used: Folder) -> None:
     assert (0, 1) == (restored.returncode, executions(used)), restored
     assert (2, 1) == (missing.returncode, executions(used))
     assert 2 == run("restore.sh").returncode
+
+
+# --- purge
+
+
+def test_purge_shows_and_then_deletes_whole_instances(used: Folder) -> None:
+    used.call("run", "broken")
+    used.done("run", "talks", "--again")
+    used.call("purge").refused(2, "neither an age nor a number says what is kept")
+    used.call("purge", "--keep", "1", "--status", "gone").refused(2, "--status must be a status")
+    used.call("purge", "--keep", "1", "--status", "STARTED").refused(2, "one of an end")
+    used.call("purge", "--older-than", "x").refused(2, "--older-than must be a number with")
+    assert "nothing to delete" in used.done("purge", "--older-than", "1d").out
+    shown = used.done("purge", "--keep", "1").out
+
+    assert "1 instance with 1 execution would be deleted" in shown
+    assert re.search(r"^talks +COMPLETED +1 +1 ", shown, re.MULTILINE)
+    assert 3 == executions(used)
+    deleted = used.json("purge", "--keep", "1", "--delete")
+    assert (True, 1, 1) == (deleted["deleted"], deleted["instances"], deleted["executions"])
+    assert deleted["rows"] > 5
+    assert [(2,), (3,)] == used.rows("SELECT job_execution_id FROM batch_job_execution")
+    restartable = used.done("purge", "--keep", "0", "--status", "failed", "--job", "broken").out
+    assert "could still be restarted" in restartable
+    assert "deleted 1 instance" in used.done("purge", "--keep", "0", "--delete").out

@@ -36,8 +36,8 @@ PARTIAL_INDEXES = {
     for index in table.indexes
     if index.dialect_options["sqlite"]["where"] is not None
 }
-# These have as many rows as people have written, whatever has run.
-SMALL_TABLES = "SCAN batch_(schedule|notification_channel)"
+# These have as many rows as people have written, or as are held right now, whatever has run.
+SMALL_TABLES = "SCAN batch_(?:schedule|notification_channel|lock)"
 WHOLE_TABLE = {
     "LIST_GIVEN_UP": "what was told in the last week, for the doctor",
     "PRUNE_NOTIFICATIONS": "what was told in the last week, once an hour",
@@ -48,6 +48,7 @@ WHOLE_TABLE = {
     "_CHANGES": "the doctor replays all of the history",
     "_KNOWN": "one look an export or import; pruning keeps it short",
     "_PAGE": "the audit, for people; the newest of it, by its key",
+    "FALLING_EPOCHS": "the doctor looks at every owner",
 }
 
 
@@ -57,9 +58,11 @@ def statements() -> Iterator[tuple[str, Prepared]]:
         if found.name.split(".")[1] not in STORAGE or ".versions." in found.name:
             continue
         for name, value in vars(importlib.import_module(found.name)).items():
-            if isinstance(value, Prepared) and id(value) not in seen:
-                seen.add(id(value))
-                yield f"{found.name}.{name}", value
+            # Some stand together, in a tuple.
+            for number, one in enumerate(value if isinstance(value, tuple) else (value,)):
+                if isinstance(one, Prepared) and id(one) not in seen:
+                    seen.add(id(one))
+                    yield f"{found.name}.{name}" + (f"-{number}" if number else ""), one
 
 
 STATEMENTS = dict(statements())

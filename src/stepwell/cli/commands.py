@@ -42,6 +42,7 @@ COMMANDS = {
     "backup": ("stepwell.cli.backup", "commands"),
     "notify": ("stepwell.cli.notify", "notify"),
     "doctor": ("stepwell.cli.doctor", "doctor"),
+    "purge": ("stepwell.cli.purge", "purge"),
     "db": ("stepwell.cli.database", "commands"),
 }
 

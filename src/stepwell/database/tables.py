@@ -371,8 +371,9 @@ batch_status_history = Table(
     metadata,
     _identity("history_id"),
     _reference("job_execution_id", "batch_job_execution.job_execution_id"),
-    # NULL: the change is the job execution's own.
-    _reference("step_execution_id", "batch_step_execution.step_execution_id", nullable=True),
+    # NULL: the change is the job execution's own. No foreign key: each step that a purge deletes
+    # would have all changes read, or each change would pay for an index.
+    Column("step_execution_id", IDENTITY),
     _text("from_status"),
     _text("to_status", nullable=False),
     _time("changed_at", nullable=False),
@@ -401,7 +402,7 @@ batch_request = Table(
     Column("late", Boolean, nullable=False, server_default=text("false")),
     sqlite_autoincrement=True,
 )
-Index("batch_request_kind", batch_request.c.kind, batch_request.c.job_execution_id)
+Index("batch_request_execution", batch_request.c.job_execution_id, batch_request.c.kind)
 Index(
     "batch_request_open",
     batch_request.c.job_execution_id,

@@ -39,7 +39,11 @@ LIST_CHANGES = Prepared(
         _h.actor,
         _h.reason,
     )
-    .select_from(batch_status_history.outerjoin(batch_step_execution))
+    .select_from(
+        batch_status_history.outerjoin(
+            batch_step_execution, _h.step_execution_id == batch_step_execution.c.step_execution_id
+        )
+    )
     .where(_h.job_execution_id == bindparam("job_execution_id"))
     .order_by(_h.history_id)
 )

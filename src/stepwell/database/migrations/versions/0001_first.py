@@ -231,6 +231,19 @@ SQLITE = (
 )""",
     """CREATE INDEX batch_step_execution_job ON batch_step_execution (job_execution_id,
     step_execution_id)""",
+    """CREATE TABLE batch_status_history (
+  history_id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+  job_execution_id INTEGER NOT NULL,
+  step_execution_id INTEGER,
+  from_status TEXT,
+  to_status TEXT NOT NULL,
+  changed_at TEXT NOT NULL,
+  actor TEXT NOT NULL,
+  reason TEXT,
+  FOREIGN KEY(job_execution_id) REFERENCES batch_job_execution (job_execution_id)
+)""",
+    """CREATE INDEX batch_status_history_execution ON batch_status_history (job_execution_id,
+    history_id)""",
     """CREATE TABLE batch_request (
   request_id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
   job_execution_id INTEGER NOT NULL,
@@ -243,7 +256,7 @@ SQLITE = (
   late BOOLEAN DEFAULT false NOT NULL,
   FOREIGN KEY(job_execution_id) REFERENCES batch_job_execution (job_execution_id)
 )""",
-    """CREATE INDEX batch_request_kind ON batch_request (kind, job_execution_id)""",
+    """CREATE INDEX batch_request_execution ON batch_request (job_execution_id, kind)""",
     """CREATE INDEX batch_request_open ON batch_request (job_execution_id, request_id) WHERE
     taken_at IS NULL""",
     """CREATE TABLE batch_resource (
@@ -282,20 +295,6 @@ SQLITE = (
   FOREIGN KEY(step_execution_id) REFERENCES batch_step_execution (step_execution_id)
 )""",
     """CREATE INDEX batch_skip_step ON batch_skip (step_execution_id, skip_id)""",
-    """CREATE TABLE batch_status_history (
-  history_id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
-  job_execution_id INTEGER NOT NULL,
-  step_execution_id INTEGER,
-  from_status TEXT,
-  to_status TEXT NOT NULL,
-  changed_at TEXT NOT NULL,
-  actor TEXT NOT NULL,
-  reason TEXT,
-  FOREIGN KEY(job_execution_id) REFERENCES batch_job_execution (job_execution_id),
-  FOREIGN KEY(step_execution_id) REFERENCES batch_step_execution (step_execution_id)
-)""",
-    """CREATE INDEX batch_status_history_execution ON batch_status_history (job_execution_id,
-    history_id)""",
     """CREATE TABLE batch_partition_execution (
   step_execution_id INTEGER NOT NULL,
   partition_number INTEGER NOT NULL,
@@ -596,6 +595,20 @@ POSTGRESQL = (
 )""",
     """CREATE INDEX batch_step_execution_job ON batch_step_execution (job_execution_id,
     step_execution_id)""",
+    """CREATE TABLE batch_status_history (
+  history_id BIGSERIAL NOT NULL,
+  job_execution_id BIGINT NOT NULL,
+  step_execution_id BIGINT,
+  from_status TEXT,
+  to_status TEXT NOT NULL,
+  changed_at TIMESTAMP WITH TIME ZONE NOT NULL,
+  actor TEXT NOT NULL,
+  reason TEXT,
+  PRIMARY KEY (history_id),
+  FOREIGN KEY(job_execution_id) REFERENCES batch_job_execution (job_execution_id)
+)""",
+    """CREATE INDEX batch_status_history_execution ON batch_status_history (job_execution_id,
+    history_id)""",
     """CREATE TABLE batch_request (
   request_id BIGSERIAL NOT NULL,
   job_execution_id BIGINT NOT NULL,
@@ -609,7 +622,7 @@ POSTGRESQL = (
   PRIMARY KEY (request_id),
   FOREIGN KEY(job_execution_id) REFERENCES batch_job_execution (job_execution_id)
 )""",
-    """CREATE INDEX batch_request_kind ON batch_request (kind, job_execution_id)""",
+    """CREATE INDEX batch_request_execution ON batch_request (job_execution_id, kind)""",
     """CREATE INDEX batch_request_open ON batch_request (job_execution_id, request_id) WHERE
     taken_at IS NULL""",
     """CREATE TABLE batch_resource (
@@ -647,21 +660,6 @@ POSTGRESQL = (
   FOREIGN KEY(step_execution_id) REFERENCES batch_step_execution (step_execution_id)
 )""",
     """CREATE INDEX batch_skip_step ON batch_skip (step_execution_id, skip_id)""",
-    """CREATE TABLE batch_status_history (
-  history_id BIGSERIAL NOT NULL,
-  job_execution_id BIGINT NOT NULL,
-  step_execution_id BIGINT,
-  from_status TEXT,
-  to_status TEXT NOT NULL,
-  changed_at TIMESTAMP WITH TIME ZONE NOT NULL,
-  actor TEXT NOT NULL,
-  reason TEXT,
-  PRIMARY KEY (history_id),
-  FOREIGN KEY(job_execution_id) REFERENCES batch_job_execution (job_execution_id),
-  FOREIGN KEY(step_execution_id) REFERENCES batch_step_execution (step_execution_id)
-)""",
-    """CREATE INDEX batch_status_history_execution ON batch_status_history (job_execution_id,
-    history_id)""",
     """CREATE TABLE batch_partition_execution (
   step_execution_id BIGINT NOT NULL,
   partition_number INTEGER NOT NULL,
