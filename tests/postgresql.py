@@ -72,8 +72,11 @@ def new_postgresql_database(
         return url_of(name, _administrator.info.host)
 
     yield create
-    for name in made:
-        _administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    # A restore keeps the old database under another name.
+    there = "SELECT datname FROM pg_database WHERE datname = ANY(%s) OR datname LIKE ANY(%s)"
+    kept = [f"{name}\\_%" for name in made]
+    for (name,) in _administrator.execute(there, (made, kept)).fetchall():
+        _administrator.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture

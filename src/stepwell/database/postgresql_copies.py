@@ -195,8 +195,8 @@ class PostgresqlCopies(Copies):
             )
             kept, fence = "", NO_FENCE
             if exists:
-                stamp = self._clock.now().strftime("%Y%m%dT%H%M%SZ")
-                kept = f"{self._name[: _NAME_BYTES_MAX - 24]}_before_{stamp}"
+                stamp = self._clock.now().strftime("%Y%m%dt%H%M%S_%fz")
+                kept = f"{self._name[: _NAME_BYTES_MAX - 31]}_before_{stamp}"
                 self._refuse_workers(session, what, force=force)
                 fence = self._fence()
             begin_epoch(fence)

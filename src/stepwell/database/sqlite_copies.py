@@ -367,7 +367,7 @@ class SqliteCopies(Copies):
 
     def _aside(self) -> Path:
         """A new folder beside the database for what a restore has found there."""
-        stamp = self._clock.now().strftime("%Y%m%dT%H%M%SZ")
+        stamp = self._clock.now().strftime("%Y%m%dT%H%M%S.%fZ")
         folder = self._path.with_name(f"{self._path.name}-before-{stamp}")
         folder.mkdir(0o700)
         return folder

@@ -1,0 +1,130 @@
+"""The backups of one database, as the command line has them; in this process and in a child."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stepwell import Job, Node, PartitionedStep, TaskletStep
+from stepwell.backup.copy import create_backup
+from stepwell.backup.folder import BackupFolder
+from stepwell.backup.manifest import Manifest
+from stepwell.backup.restore import Proof, Restored, restore_backup, verify_backup
+from stepwell.backup.retention import Retention, prune_backups
+from stepwell.clock import Clock
+from stepwell.database.connect import open_database
+from stepwell.database.copies import copies_of
+from stepwell.database.dialect import DatabaseOptions
+from stepwell.database.epoch import current_epoch
+from stepwell.repository.invariants import examine
+from tests.support.file_steps import FileSteps
+
+
+class Copier:
+    """A database, and the folder where its copies stand."""
+
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        clock: Clock | None = None,
+        options: DatabaseOptions | None = None,
+    ) -> None:
+        self.url = url
+        self.clock = clock or Clock()
+        self.options = options or DatabaseOptions(gate_timeout_s=5)
+        self.folder = BackupFolder(folder, may_be_made=True)
+        self.copies = copies_of(url, clock=self.clock, options=self.options)
+
+    def create(self, name: str) -> Manifest:
+        return create_backup(self.folder, self.copies, name, clock=self.clock, examine=examine)
+
+    def verify(self, name: str, **options: Any) -> Proof:
+        return verify_backup(self.folder, self.copies, name, examine=examine, **options)
+
+    def restore(self, name: str, **options: Any) -> Restored:
+        return restore_backup(
+            self.folder, self.copies, name, clock=self.clock, examine=examine, **options
+        )
+
+    def prune(self, keep: int) -> list[str]:
+        found = prune_backups(
+            self.folder,
+            self.copies.location,
+            Retention(keep),
+            now=self.clock.now(),
+            delete=True,
+        )
+        return [backup.name for backup in found]
+
+    @property
+    def names(self) -> list[str]:
+        return [backup.name for backup in self.folder.backups()]
+
+
+# --- what child processes run: each counts the steps that it takes with files
+
+
+def create(url: str, folder: str, name: str, kill_at_step: int | None = None) -> int:
+    steps = FileSteps(str(Path(folder).parent), kill_at_step)
+    Copier(url, Path(folder)).create(name)
+    return steps.count
+
+
+def restore(url: str, folder: str, name: str, kill_at_step: int | None = None) -> int:
+    steps = FileSteps(str(Path(folder).parent), kill_at_step)
+    Copier(url, Path(folder)).restore(name)
+    return steps.count
+
+
+def prune(url: str, folder: str, keep: int, kill_at_step: int | None = None) -> int:
+    steps = FileSteps(str(Path(folder).parent), kill_at_step)
+    Copier(url, Path(folder)).prune(keep)
+    return steps.count
+
+
+def fill(url: str, table: str, rows: int, text: str = "x") -> None:
+    """A table of the application's with so many rows more."""
+    with open_database(url) as database, database.write() as transaction:
+        connection = transaction.connection
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (id INTEGER, name TEXT)")
+        connection.executemany(
+            f"INSERT INTO {table} (id, name) VALUES (:id, :name)",
+            [(number, text) for number in range(rows)],
+        )
+
+
+def state(url: str, table: str) -> dict[str, Any]:
+    """What is recorded: the rows of a table, the epoch, and what is wrong."""
+    with open_database(url) as database, database.read() as reader:
+        counted = reader.connection.execute(f"SELECT COUNT(*) FROM {table}").fetchall()
+        return {
+            "rows": int(counted[0][0]),
+            "epoch": current_epoch(reader),
+            "findings": [finding.what for finding in examine(reader)],
+        }
+
+
+def run_some_jobs(url: str) -> None:
+    """Three instances of a job with a plain step and one of two partitions."""
+    steps = [TaskletStep("plain", _nothing), PartitionedStep("shares", [1, 2], _nothing)]
+    with Node.open(url) as node:
+        for _ in range(3):
+            node.operator.run(Job("some", steps=steps), again=True)
+
+
+def _nothing() -> None:
+    """Work that leaves nothing but its record."""
+
+
+def purge(url: str) -> int:
+    """Delete all that has ended, an instance a transaction; answers how many instances."""
+    from stepwell.repository import purge as purging
+
+    purging.ROWS_A_TRANSACTION = 1
+    rule, deleted, after = purging.PurgeRule(keep_newest=0), 0, 0
+    with open_database(url) as database:
+        while some := purging.purge_some(database, rule, now=Clock().now(), after_id=after):
+            deleted += some.instance_count
+            after = some.seen_id
+    return deleted
