@@ -217,6 +217,11 @@ class PostgresqlCopies(Copies):
         """Both names change in one transaction, as soon as nobody is connected."""
         deadline = self._clock.monotonic() + self._options.gate_timeout_s
         while True:
+            self._refuse_workers(session, what, force=force)
+            for name in (self._name, unfolded):
+                session.execute(
+                    f"SELECT pg_terminate_backend(pid) FROM ({_SESSIONS}) sessions", (name,)
+                )
             session.execute("BEGIN")
             try:
                 if kept:
@@ -229,17 +234,17 @@ class PostgresqlCopies(Copies):
                 session.execute("COMMIT")
             except self._dialect.driver_errors as error:
                 session.execute("ROLLBACK")
-                is_late = self._clock.monotonic() > deadline
-                if getattr(error, "sqlstate", "") != _OBJECT_IN_USE or is_late:
+                if getattr(error, "sqlstate", "") != _OBJECT_IN_USE:
                     raise
+                if self._clock.monotonic() > deadline:
+                    raise DatabaseInUse(
+                        f"cannot {what}: somebody connects to it again and again",
+                        hint="stop what uses it, then restore",
+                        fields={"database": self.location},
+                    ) from error
+                self._clock.wait(Event(), _LOOK_AGAIN_S)
             else:
                 return
-            self._refuse_workers(session, what, force=force)
-            for name in (self._name, unfolded):
-                session.execute(
-                    f"SELECT pg_terminate_backend(pid) FROM ({_SESSIONS}) sessions", (name,)
-                )
-            self._clock.wait(Event(), _LOOK_AGAIN_S)
 
     def _refuse_workers(self, session: Any, what: str, *, force: bool) -> None:
         """Owners, and sessions of other programs: those of Stepwell that own nothing are ended."""
