@@ -277,7 +277,7 @@ class ChunkRunner:
         place = f".{self._mini_chunk + 1}" if self._window else ""
         context.chunk_label = f"/{number}{place}"
         with self._books.transaction() as work:
-            with context.lend(work.transaction.connection):
+            with context.lend(work.transaction):
                 if items:
                     listeners.before("before_write", items)
                     filterable[0] = True

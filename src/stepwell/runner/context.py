@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from stepwell.database.guarded import GuardedConnection
+from stepwell.database.transaction import Transaction
 from stepwell.errors import LostOwnership, StepUsageError
 from stepwell.execution.records import Metrics, StepExecution
 from stepwell.execution.result import ERRORS_MAX, Failure, PartitionError, storable
@@ -17,6 +18,8 @@ from stepwell.runner.current import CURRENT
 from stepwell.runner.locking import Locking
 from stepwell.runner.loop import OwnLoop
 from stepwell.runner.running import RunningExecution
+from stepwell.sync.change import Lineage
+from stepwell.sync.lineage import tell_job
 
 PROGRESS_INTERVAL_S = 1.0  # A commit of its own for progress, at most this often (S185).
 
@@ -292,8 +295,8 @@ class StepContext(Locking):
             LostOwnership: another process has recovered the execution.
         """
         with self._running.step_transaction(self.step_execution_id) as work:
-            with self.lend(work.transaction.connection):
-                yield work.transaction.connection
+            with self.lend(work.transaction) as connection:
+                yield connection
             work.save(self.context, **self.pending_progress)
         self._progress_saved_at = self._running.clock.monotonic()
 
@@ -339,13 +342,23 @@ class StepContext(Locking):
             self.logger.warning("attempt %s failed: %s: %s", key, type(error).__name__, error)
 
     @contextmanager
-    def lend(self, connection: GuardedConnection) -> Iterator[None]:
-        """For the engine: ``connection`` may be used inside this block."""
-        self._connection = connection
+    def lend(self, transaction: Transaction) -> Iterator[GuardedConnection]:
+        """For the engine: the transaction's connection may be used inside this block."""
+        tell_job(self._running.repository.database, transaction, self._running.clock, self._lineage)
+        self._connection = transaction.connection
         try:
-            yield
+            yield self._connection
         finally:
             self._connection = None
+
+    def _lineage(self) -> Lineage:
+        return Lineage(
+            job_name=self.job_name,
+            execution_id=self.execution_id,
+            step_name=self.step_name,
+            chunk=self.chunk_label.removeprefix("/"),
+            partition=self.partition,
+        )
 
 
 def _nothing_runs(what: str) -> StepUsageError:

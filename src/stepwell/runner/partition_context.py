@@ -49,8 +49,8 @@ class PartitionContext(StepContext):
                 hint="leave the first `with step.transaction()` before the next",
             )
         with self._books.transaction() as work:
-            with self.lend(work.transaction.connection):
-                yield work.transaction.connection
+            with self.lend(work.transaction) as connection:
+                yield connection
             work.save(self.context)
 
     @property
