@@ -11,7 +11,7 @@ from datetime import datetime
 from importlib.metadata import version
 
 from stepwell.backup.folder import BackupFolder, check_name
-from stepwell.backup.manifest import FINDINGS_MAX, FORMAT, Manifest, sha256_of, to_text
+from stepwell.backup.manifest import FINDINGS_MAX, FORMAT, Found, Manifest, sha256_of, to_text
 from stepwell.clock import Clock
 from stepwell.database.copies import Contents, Copies, CopyFiles
 from stepwell.database.durable import move_into_place, write_text
@@ -75,7 +75,7 @@ def create_backup(
             schema_sha256=contents.schema_sha256,
             epoch=epoch,
             tables=contents.tables,
-            findings=findings[:FINDINGS_MAX],
+            findings=[Found.of(finding) for finding in findings[:FINDINGS_MAX]],
             findings_count=len(findings),
         )
         # The manifest goes first: a copy that has its name is never without it.

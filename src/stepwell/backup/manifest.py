@@ -23,6 +23,21 @@ FINDINGS_MAX = 100  # Enough to tell what is wrong; the doctor tells the rest.
 
 
 @dataclass(frozen=True)
+class Found:
+    """What the doctor found in a copy, as a manifest keeps it: the fact, not what would mend it."""
+
+    code: str
+    severity: Severity
+    where: str
+    what: str
+
+    @classmethod
+    def of(cls, finding: Finding) -> Found:
+        """A finding's fact."""
+        return cls(finding.code, finding.severity, finding.where, finding.what)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What is written beside a copy; see DESIGN.md for each field.
 
@@ -46,7 +61,7 @@ class Manifest:
     schema_sha256: str
     epoch: int
     tables: dict[str, int]
-    findings: list[Finding]
+    findings: list[Found]
     findings_count: int
     lsn: int | None = None
 

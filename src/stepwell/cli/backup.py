@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from stepwell.backup.folder import Backup, BackupFolder
+    from stepwell.backup.manifest import Found
     from stepwell.backup.restore import Proof
     from stepwell.cli.session import Session
     from stepwell.database.copies import Copies
@@ -295,7 +298,7 @@ def _tell_proof(page: Any, proof: Proof) -> None:
     _tell_findings(page, proof.findings, len(proof.findings))
 
 
-def _tell_findings(page: Any, findings: list[Finding], found: int) -> None:
+def _tell_findings(page: Any, findings: Sequence[Finding | Found], found: int) -> None:
     from stepwell.cli.text import how_many
 
     if not findings:
