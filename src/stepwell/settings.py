@@ -125,6 +125,7 @@ class Settings:
         max_recoveries: How often registered work whose worker died goes on by itself (S191).
         backup_folder: Where copies stand, relative to that folder; only ``backups`` is made when it
             is missing, any other must be there.
+        log_format: How the command line logs: ``text`` for people, ``json`` for programs.
         notify: Who is told of what, by name; see :class:`ChannelSettings`.
         folder: Where ``stepwell.toml`` stands, or the working folder; not a setting.
         file: The file that was read, or None; not a setting.
@@ -143,6 +144,7 @@ class Settings:
     pools: dict[str, PoolSize] = field(default_factory=dict)
     max_recoveries: Count = 3
     backup_folder: str = "backups"
+    log_format: Literal["text", "json"] = "text"
     notify: dict[str, ChannelSettings] = field(default_factory=dict)
     job: dict[str, JobSettings] = field(default_factory=dict)
     folder: Path = field(default_factory=Path.cwd)
@@ -343,6 +345,7 @@ _RULES = {
     "pools": "a section [pools] of names and whole numbers, 0 or more",
     "max_recoveries": "0 or more",
     "backup_folder": "a path, such as 'backups' or '/mnt/usb'",
+    "log_format": "'text' or 'json'",
     "notify": "sections [notify.NAME] with a command or a webhook",
     "job": 'sections [job."NAME"]',
 }

@@ -20,7 +20,7 @@ from stepwell.errors import (
     LostOwnership,
     StepwellError,
 )
-from stepwell.repository.versioned import ZeroRowUpdates
+from stepwell.repository.zero_rows import ZeroRowUpdates
 from stepwell.runner.running import RunningExecution
 from tests.conformance.stories import (
     Blocked,

@@ -19,7 +19,8 @@ from stepwell import (
     TaskletStep,
 )
 from stepwell.errors import BatchError, LostOwnership, OptimisticLockingFailure
-from stepwell.repository.versioned import ZeroRowUpdates, change_job_execution
+from stepwell.repository.versioned import change_job_execution
+from stepwell.repository.zero_rows import ZeroRowUpdates
 from stepwell.runner.running import RunningExecution
 from stepwell.settings import Settings
 from tests.conformance.stories import (
@@ -35,7 +36,8 @@ from tests.conformance.stories import (
 )
 
 WARNING = (
-    "affected 0 rows - the job may not exist or was deleted: job execution {}, status {}, stage {}"
+    "affected 0 rows - the job may not exist or was deleted: job 'billing', job execution {},"
+    " status {}, stage {}"
 )
 
 

@@ -17,7 +17,7 @@ from stepwell import BatchStatus, Job, Node, StepContext, TaskletStep
 from stepwell.errors import DatabaseBusy, DatabaseError, DatabaseFull, DatabaseReadOnly
 from stepwell.execution.status import Result
 from stepwell.repository.invariants import examine
-from stepwell.repository.versioned import ZeroRowUpdates
+from stepwell.repository.zero_rows import ZeroRowUpdates
 from stepwell.settings import Settings
 from stepwell.testing import WarmParent, each_statement
 from tests.support.gate import held

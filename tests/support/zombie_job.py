@@ -18,7 +18,7 @@ from stepwell import (
     TaskletStep,
 )
 from stepwell.errors import StepwellError
-from stepwell.repository.versioned import ZeroRowUpdates
+from stepwell.repository.zero_rows import ZeroRowUpdates
 from stepwell.settings import Settings
 
 ITEMS, CHUNK_SIZE = 30, 10

@@ -100,6 +100,12 @@ def stepwell(
         int,
         typer.Option("--verbose", "-v", count=True, metavar="", help="Log more, -vv everything."),
     ] = 0,
+    log_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT", help="Log lines as text or json, instead of what the settings say."
+        ),
+    ] = None,
     _version: Annotated[
         bool,
         typer.Option(
@@ -111,8 +117,12 @@ def stepwell(
 
     `stepwell init` makes a first job, `stepwell run first` runs it, `stepwell status` shows it.
     """
-    set_up_logging(verbose)
-    context.obj = Session(database_url=database_url, config=config)
+    if log_format not in (None, "text", "json"):
+        raise typer.BadParameter(f"must be text or json, got {log_format!r}")
+    set_up_logging(verbose, log_format or "text")
+    context.obj = Session(
+        database_url=database_url, config=config, verbosity=verbose, log_format=log_format
+    )
 
 
 def _every(part: Any) -> Iterator[Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from stepwell.errors import StepwellError
 
-OPTIONS_WITH_VALUE = ("--database", "--config")
+OPTIONS_WITH_VALUE = ("--database", "--config", "--log-format")
 FLAGS = ("--verbose", "-v", "-vv")
 
 

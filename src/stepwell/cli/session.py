@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stepwell.cli.logs import set_up_logging
 from stepwell.clock import Clock
 from stepwell.errors import CannotOpenDatabase, SettingsError
 from stepwell.settings import CONFIG_VARIABLE, Settings, load_settings
@@ -28,6 +29,8 @@ class Session:
 
     database_url: str | None = None
     config: Path | None = None
+    verbosity: int = 0
+    log_format: str | None = None
     clock: Clock = field(default_factory=Clock)
     _settings: Settings | None = None
 
@@ -55,7 +58,13 @@ class Session:
                     hint="correct `--config`, or make one with `stepwell init`",
                 )
             environment[CONFIG_VARIABLE] = str(self.config.absolute())
-        return load_settings({"database": self.database_url}, environment=environment)
+        settings = load_settings(
+            {"database": self.database_url, "log_format": self.log_format},
+            environment=environment,
+        )
+        if self.log_format is None and settings.log_format != "text":
+            set_up_logging(self.verbosity, settings.log_format)
+        return settings
 
     def prefer_newer_sqlite(self) -> None:
         """Use the SQLite of the extra, unless the settings say otherwise."""

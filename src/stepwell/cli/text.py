@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from datetime import datetime
 
-# What is not printed as it is: an escape sequence in a message must not reach the terminal.
-_CONTROL = dict.fromkeys((*range(32), *range(127, 160)), "�")
-_ONE_LINE = _CONTROL | dict.fromkeys((9, 10, 13), " ")
-_LINES = {code: sign for code, sign in _CONTROL.items() if code not in (9, 10)}
+from stepwell.logs import CONTROL, one_line
 
+__all__ = [
+    "count",
+    "duration",
+    "how_many",
+    "iso_utc",
+    "lines",
+    "local_time",
+    "one_line",
+    "rate",
+    "seconds_between",
+    "shorten",
+    "size",
+]
 
-def one_line(text: str) -> str:
-    """``text`` without line ends and control characters."""
-    return text.translate(_ONE_LINE).strip()
+_LINES = {code: sign for code, sign in CONTROL.items() if code not in (9, 10)}
 
 
 def lines(text: str) -> list[str]:

@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from logging import DEBUG
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from stepwell.database import facts
 from stepwell.database.dialect import Dialect, KeptConnection
 from stepwell.database.guarded import GuardedConnection
 from stepwell.database.prepared import Prepared, Row
@@ -30,6 +32,8 @@ T = TypeVar("T")
 KEPT_MAX = 16  # Idle connections of a kind; more threads at once open and close theirs.
 
 _NO_VALUES: Mapping[str, Any] = {}
+
+_tells = facts.logger.isEnabledFor  # Asked for each statement: bound once.
 
 
 class Connections:
@@ -220,6 +224,7 @@ class Transaction(Reader):
             ConstraintViolation: a key, a CHECK, a NOT NULL or a foreign key forbids it.
             TransactionEnded: something ended the transaction; nothing more can be done in it.
         """
+        fact = facts.before(prepared, values) if _tells(DEBUG) else None
         plan = prepared.plan(self._dialect.core)
         cursor = self._cursor
         self.require_open()
@@ -227,10 +232,13 @@ class Transaction(Reader):
             cursor.execute(plan.sql, plan.bind(values))
         except self._dialect.driver_errors as error:
             raise self._dialect.translate(error, self._what) from error
+        if fact is not None:
+            facts.after(fact, int(cursor.rowcount))
         return int(cursor.rowcount)
 
     def execute_many(self, prepared: Prepared, rows: Iterable[Mapping[str, Any]]) -> int:
         """Execute a statement once for each mapping; answers how many rows changed in all."""
+        fact = facts.before(prepared, {}) if _tells(DEBUG) else None
         plan = prepared.plan(self._dialect.core)
         cursor = self._cursor
         self.require_open()
@@ -238,7 +246,19 @@ class Transaction(Reader):
             cursor.executemany(plan.sql, map(plan.bind, rows))
         except self._dialect.driver_errors as error:
             raise self._dialect.translate(error, self._what) from error
-        return max(int(cursor.rowcount), 0)
+        row_count = max(int(cursor.rowcount), 0)
+        if fact is not None:
+            facts.after(fact, row_count)
+        return row_count
+
+    def fetch_all(self, prepared: Prepared, values: Mapping[str, Any] = _NO_VALUES) -> list[Row]:
+        """Every row; of a statement that writes one, what it answers."""
+        if not (_tells(DEBUG) and facts.writes(prepared)):
+            return super().fetch_all(prepared, values)
+        fact = facts.before(prepared, values)
+        rows = super().fetch_all(prepared, values)
+        facts.after(fact, len(rows), rows[0][0] if rows else None)
+        return rows
 
     def take_turn(self, subject: str) -> None:
         """Have the others who ask for the turn of ``subject`` wait until this transaction ends.
@@ -328,6 +348,8 @@ class Transaction(Reader):
                 except BaseException:
                     self._roll_back(connection)
                     raise
+                if _tells(DEBUG):
+                    facts.logger.debug("committed")
                 self._connections.keep(connection)
             else:
                 self._roll_back(connection)
@@ -335,6 +357,7 @@ class Transaction(Reader):
             self._dialect.leave()
 
     def _roll_back(self, connection: KeptConnection) -> None:
+        facts.logger.debug("rolled back")
         super()._roll_back(connection)
         for undo in self._undo:
             undo()

@@ -24,6 +24,7 @@ from stepwell.execution.records import JobExecution
 from stepwell.execution.status import BatchStatus, Result
 from stepwell.repository.requests import stop_requested
 from stepwell.repository.rows import JOB_COLUMNS, job_execution
+from stepwell.repository.zero_rows import missing_row
 
 _e = batch_job_execution.c
 _p = batch_job_execution_params.c
@@ -176,7 +177,8 @@ def insert_context(transaction: Transaction, execution_id: int, context: str) ->
 
 def update_context(transaction: Transaction, execution_id: int, context: str) -> None:
     """Store the JobContext's persistent user data over what was there."""
-    transaction.execute(UPDATE_CONTEXT, {"id_": execution_id, "context_": context})
+    if transaction.execute(UPDATE_CONTEXT, {"id_": execution_id, "context_": context}) != 1:
+        raise missing_row(f"the context of job execution {execution_id}")
 
 
 def get_context(reader: Reader, execution_id: int) -> str:

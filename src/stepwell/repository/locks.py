@@ -23,6 +23,7 @@ from stepwell.database.tables import NOT_ENDED, batch_lock
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.errors import LostLock
 from stepwell.repository.owners import find_owner
+from stepwell.repository.zero_rows import report_zero_rows
 
 Mode = Literal["read", "write"]
 
@@ -207,6 +208,7 @@ def list_locks(reader: Reader) -> list[Lock]:
 
 def lost_lock(reader: Reader, lock: Lock, verb: str) -> LostLock:
     """The error of an owner whose lock is no more its own, with what is recorded of it."""
+    report_zero_rows(f"lock {lock.name!r} of fence {lock.fence}", status=None, stage=None)
     row = reader.fetch_one(WHY_ENDED, {"id_": lock.fence})
     return LostLock(verb, lock.name, lock.fence, reason=row[1] if row else None)
 

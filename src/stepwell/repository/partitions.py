@@ -26,7 +26,7 @@ from stepwell.execution.records import (
 from stepwell.execution.result import MESSAGE_CHARACTERS_MAX, Failure, PartitionError, cut
 from stepwell.execution.status import PartitionOutcome
 from stepwell.repository.rows import METRICS, PARTITION_COLUMNS, errors_to_json, partition_execution
-from stepwell.repository.versioned import report_zero_rows
+from stepwell.repository.zero_rows import report_zero_rows
 
 _b = batch_partition.c
 _p = batch_partition_execution.c
@@ -305,7 +305,11 @@ def list_partition_executions(
 
 def _expect(updated: int, expected: int, step: StepExecution) -> None:
     if updated != expected:
-        report_zero_rows(step.execution_id, step.batch_status, step.step_name)
+        report_zero_rows(
+            f"{expected - updated} partitions of execution {step.execution_id}",
+            status=step.batch_status,
+            stage=step.step_name,
+        )
         raise LostOwnership(
             f"cannot record partitions of step {step.step_name!r} (execution {step.execution_id}):"
             f" {expected - updated} of {expected} are no longer held under fence {step.fence}",

@@ -30,6 +30,7 @@ from stepwell.repository.rows import JOB_MUTABLE, STEP_MUTABLE, job_values, step
 from stepwell.repository.steps import list_steps
 from stepwell.repository.succession import follow_death
 from stepwell.repository.versioned import versioned_update
+from stepwell.repository.zero_rows import report_zero_rows
 
 _s = batch_step_execution.c
 _RAISED: ColumnClause[int] = literal_column("fence + 1")
@@ -126,7 +127,7 @@ def _fail_step(
         result=Result.FAILED,
         failure=failure,
     )
-    _one_row(transaction.execute(RECOVER_STEP, step_values(failed)), step.execution_id)
+    _one_row(transaction.execute(RECOVER_STEP, step_values(failed)), failed, step.step_name)
     fail_unfinished(transaction, step.step_execution_id, new_fence=step.fence + 1, at=at)
     record_change(transaction, failed, step.batch_status, because)
 
@@ -151,14 +152,21 @@ def _fail_job(
         current_step=None,  # It has ended in this same transaction (S51).
         recoveries=record.recoveries + 1,
     )
-    _one_row(transaction.execute(RECOVER_JOB, job_values(failed)), record.execution_id)
+    _one_row(transaction.execute(RECOVER_JOB, job_values(failed)), failed, record.current_step)
     record_change(transaction, failed, record.batch_status, because)
     return replace(failed, version=record.version + 1, fence=record.fence + 1)
 
 
-def _one_row(updated: int, execution_id: int) -> None:
+def _one_row(updated: int, failed: JobExecution | StepExecution, stage: str | None) -> None:
     # The row was read in this same transaction; on PostgreSQL its owner may have written between.
     if updated != 1:
+        execution_id = failed.execution_id
+        report_zero_rows(
+            f"execution {execution_id} to be recovered",
+            job=getattr(failed, "job_name", None),
+            status=failed.batch_status,
+            stage=stage,
+        )
         raise OptimisticLockingFailure(
             f"cannot recover execution {execution_id}: it changed while it was recovered",
             hint=f"see `stepwell status {execution_id}`, then recover it again",

@@ -11,6 +11,7 @@ from stepwell.database.prepared import Prepared
 from stepwell.database.tables import batch_job_execution, batch_request
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.repository.history import Because
+from stepwell.repository.zero_rows import missing_row
 
 _r = batch_request.c
 _e = batch_job_execution.c
@@ -111,7 +112,7 @@ def set_priority(transaction: Transaction, execution_id: int, version: int, valu
     """Change the place of an execution that waits without an owner; its row is locked (S32)."""
     values = {"id_": execution_id, "version_": version, "priority_": value}
     if transaction.execute(SET_PRIORITY, values) != 1:
-        raise AssertionError(f"execution {execution_id} changed under its lock")
+        raise missing_row(f"the priority of job execution {execution_id}")
 
 
 def take_requests(transaction: Transaction, execution_id: int, *, at: datetime) -> None:

@@ -31,6 +31,7 @@ from stepwell.errors import (
 from stepwell.execution.json import from_json, to_json
 from stepwell.job.schedule import CatchUp, Schedule, Turn
 from stepwell.repository.creation import NewExecution, create_execution
+from stepwell.repository.zero_rows import report_zero_rows
 
 logger = logging.getLogger("stepwell.repository")
 
@@ -384,6 +385,9 @@ def _values(changed: RecordedSchedule, held: RecordedSchedule | None = None) -> 
 def _one_row(updated: int, held: RecordedSchedule) -> None:
     # The row was locked in this same transaction.
     if updated != 1:
+        report_zero_rows(
+            f"schedule {held.name!r}", job=held.schedule.job_name, status=None, stage=None
+        )
         raise OptimisticLockingFailure(
             f"cannot change schedule {held.name!r}: it changed while it was looked at",
             hint="`stepwell schedule list` shows it as it is",

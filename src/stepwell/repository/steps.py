@@ -17,6 +17,7 @@ from stepwell.database.tables import (
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.execution.records import SkippedItem, StepExecution
 from stepwell.repository.rows import STEP_COLUMNS, step_execution
+from stepwell.repository.zero_rows import missing_row
 
 _s = batch_step_execution.c
 _c = batch_step_execution_context.c
@@ -132,7 +133,8 @@ def insert_step(transaction: Transaction, record: StepExecution, context: str) -
 
 def update_context(transaction: Transaction, step_execution_id: int, context: str) -> None:
     """Store the StepContext's persistent user data over what was there (S72)."""
-    transaction.execute(UPDATE_CONTEXT, {"id_": step_execution_id, "context_": context})
+    if transaction.execute(UPDATE_CONTEXT, {"id_": step_execution_id, "context_": context}) != 1:
+        raise missing_row(f"the context of step execution {step_execution_id}")
 
 
 def get_context(reader: Reader, step_execution_id: int) -> str:

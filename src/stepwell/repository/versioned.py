@@ -6,7 +6,6 @@ it is logged once with job, status and stage, counted, and raised under its name
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -18,19 +17,12 @@ from stepwell.database.tables import batch_job_execution, batch_step_execution
 from stepwell.database.transaction import Transaction
 from stepwell.errors import BatchError, LostOwnership, OptimisticLockingFailure
 from stepwell.execution.records import JobExecution, StepExecution
-from stepwell.execution.status import BatchStatus, check_transition
+from stepwell.execution.status import check_transition
 from stepwell.repository.history import RUNNER, Because, record_change
 from stepwell.repository.rows import JOB_MUTABLE, STEP_MUTABLE, job_values, step_values
-
-logger = logging.getLogger("stepwell.repository")
+from stepwell.repository.zero_rows import report_zero_rows
 
 Record = TypeVar("Record", JobExecution, StepExecution)
-
-
-class ZeroRowUpdates:
-    """How many updates of this process hit no row; a metric (S23)."""
-
-    count = 0
 
 
 def versioned_update(
@@ -105,19 +97,6 @@ def _update_step(transaction: Transaction, changed: StepExecution, held: StepExe
         )
 
 
-def report_zero_rows(execution_id: int, status: BatchStatus, stage: str | None) -> None:
-    """Log and count an UPDATE that missed its row; whoever calls raises the error (S23)."""
-    ZeroRowUpdates.count += 1
-    logger.warning(
-        "affected 0 rows - the job may not exist or was deleted:"
-        " job execution %s, status %s, stage %s",
-        execution_id,
-        status,
-        stage,
-        extra={"job_execution_id": execution_id, "status": str(status), "stage": stage},
-    )
-
-
 def why_no_row(
     found: tuple[Any, ...] | None,
     *,
@@ -128,7 +107,9 @@ def why_no_row(
 ) -> BatchError:
     """The error of an UPDATE that hit no row: logged once, counted, and to be raised (S23)."""
     execution_id = record.execution_id
-    report_zero_rows(execution_id, record.batch_status, stage)
+    report_zero_rows(
+        what, job=getattr(record, "job_name", None), status=record.batch_status, stage=stage
+    )
     fields = {"execution_id": execution_id, "version": held_version, "fence": record.fence}
     if found is None:
         return OptimisticLockingFailure(

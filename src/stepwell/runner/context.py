@@ -254,7 +254,7 @@ class StepContext(Locking):
                 logging.getLogger("stepwell.step"),
                 {
                     "job": self.job_name,
-                    "job_execution_id": self.execution_id,
+                    "execution_id": self.execution_id,
                     "step": self.step_name,
                     "partition": self.partition,
                 },

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
-# The innermost JobContext or StepContext; of Any, because those stand above.
-CURRENT: ContextVar[Any] = ContextVar("stepwell_current", default=None)
+from stepwell.execution.current import CURRENT
+
+__all__ = ["CURRENT", "running_in"]
 
 
 @contextmanager

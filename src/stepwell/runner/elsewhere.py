@@ -23,6 +23,7 @@ from stepwell.execution.status import BatchStatus
 from stepwell.job.importable import load_path
 from stepwell.job.parameters import restore_parameters
 from stepwell.job.step import PartitionedStep
+from stepwell.logs import follow_parent
 from stepwell.repository.executions import find_execution
 from stepwell.repository.partitions import unanswered
 from stepwell.repository.plans import held
@@ -134,6 +135,7 @@ class _Workshop:
 
     def _database_for(self, brief: Brief) -> Database:
         if self._database is None or self._opened != (brief.url, brief.options):
+            follow_parent()
             self._works.clear()
             self.close()
             self._database = open_database(brief.url, options=brief.options)

@@ -49,29 +49,30 @@ class JobRunner:
             LostOwnership: another process has recovered the execution; nothing was written since.
             StepwellError: the end could not be recorded; the row is settled by recovery (S190).
         """
-        try:
-            self._running.restore_job_data(context)
-            return self._run(previous)
-        except LostOwnership:
-            logger.warning(
-                "execution %s was taken over by another process; this one writes no more",
-                self._running.execution_id,
-            )
-            raise
+        self._running.restore_job_data(context)
+        running = self._running
+        job = JobContext(running, self._parameters, self._job.properties, running.job_data)
+        with running_in(job):
+            try:
+                return self._run(job, previous)
+            except LostOwnership:
+                logger.warning(
+                    "execution %s was taken over by another process; this one writes no more",
+                    self._running.execution_id,
+                )
+                raise
 
-    def _run(self, previous: JobExecution | None) -> JobExecution:
+    def _run(self, job: JobContext, previous: JobExecution | None) -> JobExecution:
         running = self._running
         if not running.begin():
             return running.job
         logger.info("execution %s of job %r started", running.execution_id, self._job.name)
-        job = JobContext(running, self._parameters, self._job.properties, running.job_data)
         steps = self._steps_of_instance() if previous is not None else []
         latest = {step.step_name: step for step in steps}
         sequencer = Sequencer(running, latest, Counter(step.step_name for step in steps))
         # The position is used once: only the execution just before counts (S64).
         first = previous.restart_position if previous is not None else None
-        with running_in(job):
-            ending = self._work(job, sequencer, first)
+        ending = self._work(job, sequencer, first)
         return self._end(job, sequencer, ending)
 
     def _work(self, job: JobContext, sequencer: Sequencer, first: str | None) -> Ending:

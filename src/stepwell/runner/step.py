@@ -56,9 +56,12 @@ class StepRunner:
         record, stored = self._insert(step, previous)
         context = StepContext(self._running, record, job, stored, step.properties)
         work = _Work(self._running, step, context, previous)
+        with running_in(context):
+            return self._run(record, context, work)
+
+    def _run(self, record: StepExecution, context: StepContext, work: _Work) -> StepExecution:
         try:
-            with running_in(context):
-                end, error = work.run()
+            end, error = work.run()
         except LostOwnership:
             self._running.abandon_step(record.step_execution_id)
             raise
