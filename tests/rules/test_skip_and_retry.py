@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from stepwell import BatchStatus, ChunkStep, Node, PartitionedStep, Retry, Skip, WriteReport
+from stepwell import BatchStatus, ChunkStep, Job, Node, PartitionedStep, Retry, Skip, WriteReport
 from stepwell.database.transaction import Transaction
 from stepwell.errors import (
     ConstraintViolation,
     ItemSourceMissing,
+    JobStartError,
     LostOwnership,
     OptimisticLockingFailure,
     ValueNotJson,
@@ -332,6 +333,41 @@ def test_system_exit_is_never_skipped_and_goes_its_way(lite: Node, events: Event
     (step,) = lite.operator.get_step_executions(1)
     assert "SystemExit: 3" == failure(step)
     assert ["close_writer", "close_reader"] == work(events)[-2:]
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"skip": Skip("ValueError")}, "skip must name exception classes, got 'ValueError'"),
+        ({"skip": Skip(Wrong, exclude=[int])}, "skip must name exception classes, got <class"),
+        ({"retry": Retry(Wrong())}, r"retry must name exception classes, got Wrong\(\)"),
+        (
+            {"retry": Retry(Wrong, limit=1, no_rollback=["Wrong"])},
+            "retry must name exception classes, got 'Wrong'",
+        ),
+        ({"skip": Skip(Wrong, limit=-1)}, "skip limit must be 0 or more, got -1"),
+    ],
+)
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_a_policy_that_could_match_nothing_is_refused_at_start(
+    lite: Node, events: Events, options: dict[str, Any], fault: str, partitioned: bool
+) -> None:
+    """S183, S110: not when the first exception comes, hours later."""
+    step: Any = ChunkStep("load", [1], None, list, **options)
+    if partitioned:
+        step = PartitionedStep("parts", [1], step)
+    with pytest.raises(JobStartError, match=fault):
+        lite.operator.run(Job("job", steps=[step]))
+
+    assert [] == lite.operator.get_job_names()
+
+
+def test_lists_of_classes_will_do(lite: Node, events: Events) -> None:
+    """S110, S121."""
+    policy = Retry(Wrong, exclude=[KeyError], no_rollback=[Wrong])
+
+    assert policy.matches(Wrong())
+    assert policy.no_rollback.matches(Wrong())
 
 
 # --- limits ---------------------------------------------------------------------------------------

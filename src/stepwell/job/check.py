@@ -16,6 +16,7 @@ from stepwell.job.flow import Decision, Flow, Split, cycle_of, targets_of, trans
 from stepwell.job.function import required_count
 from stepwell.job.importable import off_thread_faults, partitioned_steps
 from stepwell.job.job import Job
+from stepwell.job.policy import ExceptionFilter, Retry, Skip
 from stepwell.job.step import ChunkStep, PartitionedStep, TaskletStep
 
 NAME_PATTERN = re.compile(r"[^\s/\x00-\x1f][^/\x00-\x1f]{0,199}")
@@ -188,6 +189,9 @@ def _chunk_faults(step: ChunkStep[Any, Any]) -> Iterator[str]:
         limit = None if policy is None else policy.limit
         if limit is not None and not _is_whole_number(limit, at_least=0):
             yield f"{name} limit must be 0 or more, got {limit!r}"
+        for found in _classes(policy):
+            if not (isinstance(found, type) and issubclass(found, BaseException)):
+                yield f"{name} must name exception classes, got {found!r}"
     reader: Any = step.reader
     if not isinstance(reader, ArtifactFactory) and not (
         hasattr(reader, "read") or hasattr(reader, "__iter__") or callable(reader)
@@ -200,6 +204,14 @@ def _chunk_faults(step: ChunkStep[Any, Any]) -> Iterator[str]:
         yield f"writer must be an ItemWriter or a function, got {writer!r}"
     for artifact in (reader, writer, step.checkpoint):
         yield from coroutine_faults(artifact)
+
+
+def _classes(policy: Skip | Retry | None) -> Iterator[object]:
+    filters: list[ExceptionFilter] = [] if policy is None else [policy]
+    if isinstance(policy, Retry):
+        filters.append(policy.no_rollback)
+    for one in filters:
+        yield from (*one.include, *one.exclude)
 
 
 def _listener_faults(step: Any) -> Iterator[str]:

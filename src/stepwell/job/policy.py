@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 ExceptionClass = type[BaseException]
 
@@ -14,10 +14,10 @@ class ExceptionFilter:
     """
 
     def __init__(
-        self, include: tuple[ExceptionClass, ...], exclude: tuple[ExceptionClass, ...] = ()
+        self, include: Iterable[ExceptionClass], exclude: Iterable[ExceptionClass] = ()
     ) -> None:
-        self.include = include
-        self.exclude = exclude
+        self.include = tuple(include)
+        self.exclude = tuple(exclude)
 
     def matches(self, exception: BaseException) -> bool:
         """Whether ``exception`` is meant."""
@@ -46,7 +46,7 @@ class Skip(ExceptionFilter):
         self,
         *exceptions: ExceptionClass,
         limit: int | None = None,
-        exclude: tuple[ExceptionClass, ...] = (),
+        exclude: Iterable[ExceptionClass] = (),
     ) -> None:
         super().__init__(exceptions, exclude)
         self.limit = limit
@@ -72,8 +72,8 @@ class Retry(ExceptionFilter):
         *exceptions: ExceptionClass,
         limit: int | None = None,
         backoff: float | Callable[[int], float] = 0.0,
-        no_rollback: tuple[ExceptionClass, ...] = (),
-        exclude: tuple[ExceptionClass, ...] = (),
+        no_rollback: Iterable[ExceptionClass] = (),
+        exclude: Iterable[ExceptionClass] = (),
     ) -> None:
         super().__init__(exceptions, exclude)
         self.limit = limit
