@@ -128,3 +128,42 @@ def purge(url: str) -> int:
             deleted += some.instance_count
             after = some.seen_id
     return deleted
+
+
+ACCOUNTS, MONEY = 200, 1_000
+
+
+def open_accounts(url: str) -> None:
+    """Accounts whose sum never changes, and a counter that never falls."""
+    with open_database(url) as database, database.write() as transaction:
+        connection = transaction.connection
+        connection.execute(
+            "CREATE TABLE account (id INTEGER PRIMARY KEY, money INTEGER, note TEXT)"
+        )
+        connection.execute("CREATE TABLE transfer (id INTEGER PRIMARY KEY, worker INTEGER)")
+        connection.executemany(
+            "INSERT INTO account (id, money, note) VALUES (:id, :money, :note)",
+            [(number, MONEY, "x" * 300) for number in range(ACCOUNTS)],
+        )
+
+
+def transfer_until(url: str, worker: int, stop: str) -> dict[str, Any]:
+    """Move money between accounts until the file ``stop`` is there; answers the longest wait."""
+    clock, count, longest_s = Clock(), 0, 0.0
+    with open_database(url) as database:
+        while not Path(stop).exists():
+            count += 1
+            one, other = (count * 7 + worker) % ACCOUNTS, (count * 13 + 5 * worker) % ACCOUNTS
+            began = clock.monotonic()
+            with database.write() as transaction:
+                connection = transaction.connection
+                add = "UPDATE account SET money = money + :by WHERE id = :id"
+                connection.execute(add, {"by": -1, "id": one})
+                connection.execute(add, {"by": 1, "id": other})
+                connection.execute(
+                    "INSERT INTO transfer (id, worker) VALUES (:id, :worker)",
+                    {"id": count * 10 + worker, "worker": worker},
+                )
+            longest_s = max(longest_s, clock.monotonic() - began)
+            clock.sleep(0.001)
+    return {"transfers": count, "longest_s": longest_s}
