@@ -137,6 +137,27 @@ def test_what_a_killed_worker_ran_goes_on_in_a_running_one(folder: Folder) -> No
     assert_all_written_once(folder)
 
 
+def test_why_tells_what_holds_it_and_priority_moves_it(folder: Folder) -> None:
+    register_load(folder)
+    folder.done("register", "sevens", "--at", "2099-01-01T00:00+00:00")
+    first = folder.done("why", "1").out
+    later = folder.done("why", "2").out
+    moved = folder.done("priority", "2", "7", "--reason", "month end").out
+    document = folder.json("why", "2")
+
+    assert "execution 1 of job 'load' waits, for" in first
+    assert "- no worker is at work\n  hint: `stepwell work` starts one" in first
+    assert "- it is due later: 2099-01-01 09:00:00 JST" in later
+    assert "execution 2 has priority 7\n" == moved
+    assert (7, None, ["scheduled_later", "no_worker"]) == (
+        document["execution"]["priority"],
+        document["place"],
+        [reason["code"] for reason in document["reasons"]],
+    )
+    folder.call("why", "9").refused(2, "cannot find execution 9")
+    folder.call("priority", "9", "1").refused(2, "cannot find execution 9")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -99,7 +99,7 @@ def test_a_pool_of_size_zero_or_of_no_size_lets_nobody_in(node: Node) -> None:
 
     with node.database.read() as reader:
         facts = [blockers(reader, each)[0].detail for each in (paused, unknown)]
-    assert ["pool 'paused' has size 0", "pool 'unknown' has no size"] == facts
+    assert ["pool 'paused' is paused, its size is 0", "pool 'unknown' has no size"] == facts
 
 
 def test_an_execution_that_has_ended_holds_nothing(node: Node) -> None:

@@ -47,6 +47,29 @@ def stop(
             output.line(f"  hint: `stepwell status {execution_id} --watch` shows it end")
 
 
+def priority(
+    context: typer.Context,
+    execution_id: Annotated[int, typer.Argument(metavar="ID", help="One that waits or runs.")],
+    number: Annotated[int, typer.Argument(metavar="N", help="A higher number goes first.")],
+    reason: Reason = None,
+    wants_json: WantsJson = False,
+) -> None:
+    """Change the place of an execution in the queue; what already runs is not interrupted.
+
+    Of one that runs it is the place of what goes on from it. Write a negative N behind `--`.
+    """
+    from stepwell.cli.output import Output
+
+    session: Session = context.obj
+    output = Output(wants_json=wants_json)
+    with session.open_node() as node:
+        execution = node.operator.set_priority(execution_id, number, reason=reason)
+    if not _printed_json(output, execution):
+        waits = execution.owner_id is None
+        then = "" if waits else "; it runs already, what goes on from it will have it"
+        output.line(f"execution {execution_id} has priority {number}{then}")
+
+
 def abandon(
     context: typer.Context,
     execution_id: Annotated[int, typer.Argument(metavar="ID", help="One that has ended.")],

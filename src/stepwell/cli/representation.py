@@ -22,6 +22,7 @@ from stepwell.execution.records import (
 )
 from stepwell.execution.result import Failure
 from stepwell.repository.owners import Owner
+from stepwell.repository.why import Why
 
 if TYPE_CHECKING:
     from stepwell.repository.schedules import RecordedSchedule
@@ -100,6 +101,24 @@ def overview_json(overview: Overview) -> Json:
         "waiting": [look_json(look) for look in overview.waiting],
         "failed": [execution_json(execution) for execution in overview.failed],
         "completed": [execution_json(execution) for execution in overview.completed],
+    }
+
+
+def why_json(why: Why) -> Json:
+    """What keeps an execution where it is."""
+    return {
+        "execution": execution_json(why.execution, at=why.at),
+        "place": why.place,
+        "reasons": [
+            {
+                "code": reason.code,
+                "fact": reason.fact,
+                "execution_id": reason.execution_id,
+                "since": iso_utc(reason.since),
+                "hint": reason.hint or None,
+            }
+            for reason in why.reasons
+        ],
     }
 
 

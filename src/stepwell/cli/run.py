@@ -70,6 +70,9 @@ def restart(
             help="Replace all parameters; without any those of the execution are used again.",
         ),
     ] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Why; goes to the history.")
+    ] = None,
     wants_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run a failed or stopped execution's instance again, from where it stopped.
@@ -89,7 +92,7 @@ def restart(
             session,
             node,
             output,
-            lambda: node.operator.restart(execution_id, given or None),
+            lambda: node.operator.restart(execution_id, given or None, reason=reason),
         )
     raise typer.Exit(code)
 

@@ -157,11 +157,12 @@ class Occupancy:
         if not self._is_full(pool):
             return None
         holders, size = self.pools.get(pool, []), self.sizes.get(pool)
-        first = holders[0] if holders else _Holder(0, None)
+        # While the size is 0 nobody's end lets the next one in.
+        first = holders[0] if holders and size else _Holder(0, None)
         if size is None:
             fact = f"pool {pool!r} has no size"
         elif size == 0:
-            fact = f"pool {pool!r} has size 0"
+            fact = f"pool {pool!r} is paused, its size is 0"
         else:
             fact = f"pool {pool!r} is full, {len(holders)} of {size}"
         if holders:

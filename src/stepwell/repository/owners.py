@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, insert, null, select, update
+from sqlalchemy import bindparam, insert, null, select, text, update
 
 from stepwell.clock import Clock
 from stepwell.database.epoch import EPOCH_OF_THE_YOUNGEST
@@ -42,6 +42,14 @@ GET_OWNER = Prepared(
         _o.owner_id == bindparam("id_")
     )
 )
+
+LIVE_OWNERS = Prepared(
+    select(_o.owner_id, _o.host, _o.pid, _o.purpose, _o.started_at, _o.ended_at)
+    .where(text("ended_at IS NULL"))
+    .order_by(_o.owner_id)
+)
+
+WORKING = ("work", "serve")  # The purposes of those who claim registered executions.
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,11 @@ def end_owner(transaction: Transaction, owner_id: int, *, at: datetime) -> None:
 def reopen_owner(transaction: Transaction, owner_id: int) -> None:
     """Take back that an owner has gone, for one that is proven alive."""
     transaction.execute(REOPEN_OWNER, {"id_": owner_id})
+
+
+def live_owners(reader: Reader) -> list[Owner]:
+    """Every owner whose end nobody has recorded; it may be dead all the same."""
+    return [Owner(*row) for row in reader.fetch_all(LIVE_OWNERS)]
 
 
 def find_owner(reader: Reader, owner_id: int) -> Owner | None:

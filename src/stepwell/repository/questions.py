@@ -15,6 +15,7 @@ from stepwell.job.registry import JobRegistry
 from stepwell.repository import executions, instances, steps
 from stepwell.repository.history import list_changes
 from stepwell.repository.repository import JobRepository
+from stepwell.repository.why import Why, explain
 
 # ``access(operation, subject)``, e.g. ``("abandon", 7)``, ``("start", "billing")`` or
 # ``("get_job_names", None)``: False refuses. The host knows who is asking, Stepwell does not.
@@ -100,6 +101,15 @@ class JobQuestions:
             found = instances.get_instance(reader, record.instance_id)
         assert found is not None  # An execution's row refers to it.
         return found
+
+    def why(self, execution_id: int) -> Why:
+        """What keeps an execution from running, or from having ended.
+
+        Raises:
+            NoSuchJobExecution: no execution has this id.
+        """
+        self._permit("why", execution_id)
+        return explain(self._repository.database, execution_id, at=self._repository.clock.now())
 
     def get_parameters(self, execution_id: int) -> tuple[JobParameter, ...]:
         """Exactly what the execution runs with, given or used again (S9).

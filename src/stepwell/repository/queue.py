@@ -30,6 +30,7 @@ from stepwell.execution.records import JobExecution
 from stepwell.execution.status import BatchStatus, check_transition
 from stepwell.job.resource import Declared
 from stepwell.repository.blockers import (
+    Blocker,
     list_declarations,
     list_declared,
     read_occupancy,
@@ -192,6 +193,36 @@ def find_startable(reader: Reader, wanted: Wanted, *, at: datetime, count: int) 
             if len(found) == count:
                 break
     return found
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a waiting execution stands.
+
+    Attributes:
+        number: Its place among those that could start now, from 1; None when it could not.
+        first_ahead: The first of those in front of it.
+        blockers: What pools and resources forbid, and who waits in front for the same resource.
+    """
+
+    number: int | None
+    first_ahead: int | None
+    blockers: tuple[Blocker, ...]
+
+
+def place_in_queue(reader: Reader, execution_id: int, *, at: datetime) -> Place:
+    """The place of a waiting execution, as a worker for all jobs would see it now."""
+    occupancy = read_occupancy(reader)
+    ahead: list[int] = []
+    for waiting, declared in waiting_executions(reader, at=at):
+        if waiting.execution_id == execution_id:
+            blockers = occupancy.blockers(declared)
+            number = None if blockers else len(ahead) + 1
+            return Place(number, ahead[0] if ahead else None, blockers)
+        if occupancy.let_in(waiting.execution_id, declared, counts=False):
+            ahead.append(waiting.execution_id)
+    # It is not due, or its run lock is held: what else would be in its way?
+    return Place(None, None, read_occupancy(reader).blockers(list_declared(reader, execution_id)))
 
 
 def may_still_start(reader: Reader, wanted: Wanted, *, at: datetime) -> bool:
