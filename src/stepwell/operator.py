@@ -172,7 +172,7 @@ class JobOperator(JobQuestions):
         """
         self._permit("run_registered")
         owner_id = self._runner.owner_id
-        for claimed in self._repository.claim_executions(owner_id, wanted, count):
+        for claimed in self._claimed(owner_id, wanted, count):
             try:
                 work = self._jobs.prepare_recorded(claimed.execution).work(claimed)
             except StepwellError as error:
@@ -181,6 +181,13 @@ class JobOperator(JobQuestions):
             else:
                 self._runner.run_on_thread(work, on_end)
             yield claimed.execution
+
+    def _claimed(self, owner_id: int, wanted: Wanted, count: int) -> Iterator[CreatedExecution]:
+        try:
+            yield from self._repository.claim_executions(owner_id, wanted, count)
+        except ConnectionLost as lost:
+            self._runner.settle_birth(lost)
+            raise
 
     def may_still_start(self, wanted: Wanted) -> bool:
         """Whether something of the queue could start now, or when what runs now has ended."""

@@ -11,6 +11,7 @@ import pytest
 from stepwell import BatchStatus, Job, Node, Parameters, TaskletStep, on
 from stepwell.errors import JobStartError
 from stepwell.execution.records import JobExecution
+from stepwell.execution.result import Failure
 from stepwell.settings import JobSettings, Settings
 from stepwell.testing import FrozenClock
 from stepwell.worker import RECOVER_S, Duty, Loop, Worker
@@ -491,6 +492,33 @@ def test_a_dead_foreground_run_is_recovered_and_nothing_more(node: Node, other: 
     other.operator.recover_dead()
 
     assert [("billing", FAILED, None)] == story(node)
+
+
+def test_the_end_of_a_dead_owner_is_recorded_although_it_had_nothing(
+    node: Node, other: Node
+) -> None:
+    dead, alive = node.operator.owner_id, other.operator.owner_id
+    die(node)
+    other.operator.recover_dead()
+
+    assert [(dead, False), (alive, True)] == rows(
+        node, "SELECT owner_id, ended_at IS NULL FROM batch_owner ORDER BY owner_id"
+    )
+
+
+def test_what_belongs_to_another_owner_by_now_is_no_stray(node: Node, other: Node) -> None:
+    """S190. Method: the claim's answer was lost, and somebody else has claimed it meanwhile."""
+    know(node, tasklet_job("billing", nothing))
+    know(other, tasklet_job("billing", nothing))
+    node.operator.register("billing")
+    take(other)
+    failure = Failure("ConnectionLost", "the answer was lost")
+    settled = node.repository.settle_stray(1, failure, node.operator.owner_id)
+
+    assert (BatchStatus.STARTED, other.operator.owner_id) == (
+        settled.batch_status,
+        settled.owner_id,
+    )
 
 
 # --- duties ---------------------------------------------------------------------------------------

@@ -129,12 +129,14 @@ class Dialect(ABC):
         driver_errors: The exceptions that :meth:`translate` turns into Stepwell's.
         location: Path or URL for messages, without a password.
         sql_style: How user code's SQL text is read and given to the driver.
+        heartbeat_s: How often an owner renews its proof of life; None where it needs no renewing.
     """
 
     core: sqlalchemy.Dialect
     driver_errors: tuple[type[Exception], ...]
     location: str
     sql_style: SqlStyle
+    heartbeat_s: float | None = None
 
     @property
     @abstractmethod
@@ -230,7 +232,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def keeps_owner(self, owner_id: int) -> bool:
-        """Whether this process has the proof still, or again."""
+        """Whether this process has the proof still, or again, for as long as the lease is."""
 
     @abstractmethod
     def owner_is_dead(self, connection: KeptConnection, owner_id: int) -> bool:

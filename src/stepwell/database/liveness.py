@@ -6,7 +6,9 @@ lock has the proof. A process that is merely stopped or starved keeps it (S189).
 
 - SQLite: one byte of the file ``<database>-owners``, at the owner's id. The file is never deleted;
   host names mean nothing, the file is local.
-- PostgreSQL: a session's advisory lock, on a connection that does nothing else.
+- PostgreSQL: a session's advisory lock, on a connection that does nothing else; and a lease that
+  the owner renews, by the server's clock. Either that is gone is proof: a frozen process keeps its
+  session, but not its lease.
 """
 
 from __future__ import annotations
@@ -32,6 +34,11 @@ class Liveness:
         self._dialect = dialect
         self._read = read
 
+    @property
+    def heartbeat_s(self) -> float | None:
+        """How often the owner's timer asks :meth:`keeps`; None: it need not (SQLite)."""
+        return self._dialect.heartbeat_s
+
     def hold(self, owner_id: int, transaction: Transaction) -> None:
         """Prove that this owner is alive, from before its row is visible until its end.
 
@@ -56,8 +63,9 @@ class Liveness:
     def keeps(self, owner_id: int) -> bool:
         """Whether this process has its proof still; for the owner's own timer.
 
-        On PostgreSQL a lost session is replaced. Meanwhile others may have recovered the owner's
-        executions; their fences say so (S35).
+        On PostgreSQL this renews the lease, and replaces a lost session. Meanwhile others may have
+        recovered the owner's executions, their fences say so (S35); if they have recorded its
+        death, the answer is False: the process must become another owner.
         """
         return self._dialect.keeps_owner(owner_id)
 

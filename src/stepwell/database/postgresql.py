@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-from contextlib import suppress
 from functools import cached_property
-from threading import Lock, get_ident
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -31,6 +30,14 @@ from stepwell.database.dialect import (
     SqlStyle,
 )
 from stepwell.database.postgresql_errors import first_line, is_rerunnable, translate
+from stepwell.database.postgresql_owners import (
+    HEARTBEAT_S,
+    LOCK_CLASS,
+    OwnersSession,
+    end_sessions,
+    owner_is_dead,
+    owner_name,
+)
 from stepwell.database.postgresql_url import without_password
 from stepwell.errors import (
     CannotOpenDatabase,
@@ -47,9 +54,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10
 IDLE_IN_TRANSACTION_S = 25  # Below the lease of an owner.
 
-# The first key of Stepwell's advisory locks ("step"); the second is the owner's id, 0 to migrate.
-LOCK_CLASS = 0x73746570
-_MIGRATION = 0
+_MIGRATION = 0  # The second key of the owners' locks; owners begin at 1.
 _TURN_CLASS = LOCK_CLASS + 1
 
 # A host that vanishes is noticed by the server within 25 s, and its locks are free.
@@ -77,6 +82,7 @@ class PostgresqlDialect(Dialect):
 
     core = _CORE
     sql_style = SqlStyle(marker="%s", is_sqlite=False)
+    heartbeat_s = HEARTBEAT_S
 
     def __init__(self, url: str, options: DatabaseOptions, clock: Clock) -> None:
         self.location = without_password(url)
@@ -86,9 +92,7 @@ class PostgresqlDialect(Dialect):
         self._driver = _load_driver(self.location)
         self.driver_errors = (self._driver.Error,)
         self._writing: set[int] = set()
-        self._owners = Lock()
-        self._owners_held: set[int] = set()
-        self._owners_session: Any = None
+        self._owners = OwnersSession(self._session, self._driver.Error, self.translate)
         self._application_name = "stepwell"
 
     @cached_property
@@ -118,17 +122,12 @@ class PostgresqlDialect(Dialect):
 
     def close(self) -> None:
         """Give up the owners that are still held."""
-        with self._owners:
-            self._owners_held.clear()
-            session, self._owners_session = self._owners_session, None
-        if session is not None:
-            session.close()
+        self._owners.close()
 
     def forget(self) -> object:
         """In a forked child the sessions stay the parent's."""
-        inherited, self._owners_session = self._owners_session, None
-        self._owners, self._owners_held, self._writing = Lock(), set(), set()
-        return inherited
+        self._writing = set()
+        return self._owners.forget()
 
     def _session(self) -> Any:
         try:
@@ -244,72 +243,24 @@ class PostgresqlDialect(Dialect):
 
     def hold_owner(self, owner_id: int) -> bool:
         """A session's advisory lock: it goes with the session, so the session is for it alone."""
-        with self._owners:
-            self._application_name = owner_name(owner_id)
-            if self._owners_session is None or self._owners_session.closed:
-                self._owners_session = self._session()
-            try:
-                held = self._ask_owners_session("pg_try_advisory_lock", owner_id)
-            except ConnectionLost:  # Somebody took this process for dead, and ended its sessions.
-                self._owners_session = self._session()
-                held = self._ask_owners_session("pg_try_advisory_lock", owner_id)
-            if held:
-                self._owners_held.add(owner_id)
-            return held
+        self._application_name = owner_name(owner_id)
+        return self._owners.hold(owner_id)
 
     def release_owner(self, owner_id: int) -> None:
-        """The session stays, for the other owners."""
-        with self._owners:
-            if owner_id in self._owners_held:
-                self._owners_held.remove(owner_id)
-                with suppress(ConnectionLost):  # Its locks have gone with it.
-                    self._ask_owners_session("pg_advisory_unlock", owner_id)
+        """Its lock is free, and so it is dead."""
+        self._owners.release(owner_id)
 
     def keeps_owner(self, owner_id: int) -> bool:
-        """Ask the server; when the session was lost the lock is taken again in a new one."""
-        with self._owners:
-            if owner_id not in self._owners_held:
-                return False
-            try:
-                # A session may lock again what it holds; it must then unlock as often.
-                self._ask_owners_session("pg_try_advisory_lock", owner_id)
-                return self._ask_owners_session("pg_advisory_unlock", owner_id)
-            except ConnectionLost:
-                logger.warning("the session that proves owner %d alive was lost", owner_id)
-        return self.hold_owner(owner_id)
+        """Renews its lease."""
+        return self._owners.keeps(owner_id)
 
     def owner_is_dead(self, connection: KeptConnection, owner_id: int) -> bool:
-        """Whether its lock is free. Looked up, not tried: two who try would see each other."""
-        cursor = connection.cursor
-        cursor.execute(
-            "SELECT NOT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted"
-            " AND classid = %s::int AND objid = %s::int AND objsubid = 2 AND database ="
-            " (SELECT oid FROM pg_database WHERE datname = current_database()))",
-            (LOCK_CLASS, owner_id),
-        )
-        return bool(cursor.fetchall()[0][0])
+        """By its lock and its lease."""
+        return owner_is_dead(connection, owner_id, is_ours=self._owners.has(owner_id))
 
     def end_sessions(self, connection: KeptConnection, owner_id: int) -> int:
-        """By their application_name, which all have since the owner was held; never our own."""
-        if owner_id in self._owners_held:
-            return 0
-        cursor = connection.cursor
-        cursor.execute(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-            " WHERE application_name = %s AND datname = current_database()"
-            " AND pid <> pg_backend_pid()",
-            (owner_name(owner_id),),
-        )
-        return int(cursor.fetchall()[0][0])
-
-    def _ask_owners_session(self, function: str, owner_id: int) -> bool:
-        try:
-            cursor = self._owners_session.execute(
-                f"SELECT {function}(%s, %s)", (LOCK_CLASS, owner_id)
-            )
-        except self._driver.Error as error:
-            raise self.translate(error, f"prove that owner {owner_id} is alive") from error
-        return bool(cursor.fetchone()[0])
+        """By their name; never our own."""
+        return 0 if self._owners.has(owner_id) else end_sessions(connection, owner_id)
 
     # --- migrations
 
@@ -377,11 +328,6 @@ class PostgresqlDialect(Dialect):
 
     def checkpoint(self, connection: KeptConnection) -> None:
         """The server does it by itself."""
-
-
-def owner_name(owner_id: int) -> str:
-    """The ``application_name`` of an owner's sessions, by which they are found (S34)."""
-    return f"stepwell owner {owner_id}"
 
 
 def _load_driver(location: str) -> Any:

@@ -21,7 +21,8 @@ from stepwell.database.connect import open_database
 from stepwell.database.copies import NO_FENCE, Contents, Copies, CopyFiles, Fence, Unfolded
 from stepwell.database.dialect import DatabaseOptions
 from stepwell.database.durable import disk_refusal, sync_file
-from stepwell.database.postgresql import LOCK_CLASS, PostgresqlDialect
+from stepwell.database.postgresql import PostgresqlDialect
+from stepwell.database.postgresql_owners import LOCK_CLASS
 from stepwell.database.postgresql_programs import run_program
 from stepwell.database.postgresql_url import conninfo_of, url_of
 from stepwell.database.transaction import Reader, Transaction

@@ -114,6 +114,9 @@ RUNNING_EXECUTIONS = Prepared(
     _select().where(text("end_time IS NULL"), text(RUNNING)).order_by(_e.job_execution_id)
 )
 
+# Not sorted here: for the order of the ids SQLite would read the whole history.
+OWNED_EXECUTIONS = Prepared(_select().where(text(RUNNING_AND_OWNED)))
+
 
 def insert_execution(transaction: Transaction, record: JobExecution) -> JobExecution:
     """Add the row of ``record`` with its parameters and an empty context; its id is the answer's.
@@ -265,6 +268,14 @@ def holder_of_run_lock(reader: Reader, run_lock_key: str) -> JobExecution | None
     """The owned execution under this run lock that has not ended, or None (S184)."""
     row = reader.fetch_one(HOLDER_OF_RUN_LOCK, {"run_lock_key_": run_lock_key})
     return None if row is None else job_execution(row)
+
+
+def owned_executions(reader: Reader) -> list[JobExecution]:
+    """Every execution at work, oldest first; what waits for a worker is not read."""
+    return sorted(
+        (job_execution(row) for row in reader.fetch_all(OWNED_EXECUTIONS)),
+        key=lambda execution: execution.execution_id,
+    )
 
 
 def running_executions(reader: Reader) -> list[JobExecution]:

@@ -92,7 +92,7 @@ def create_and_settle(
             return born
         except DatabaseError as error:
             if made and is_unknown(error):
-                born, lost = made[-1], _of_birth(error, made[-1])
+                born, lost = made[-1], of_unknown(error, made[-1].execution.execution_id)
             elif not isinstance(error, ConstraintViolation) or attempt == CREATE_ATTEMPTS:
                 raise (lost or error) from error
     raise lost or AssertionError("unreachable")
@@ -103,8 +103,8 @@ def _remembered(created: CreatedExecution, made: list[CreatedExecution]) -> Crea
     return created
 
 
-def _of_birth(error: DatabaseError, created: CreatedExecution) -> ConnectionLost:
-    execution_id = created.execution.execution_id
+def of_unknown(error: DatabaseError, execution_id: int) -> ConnectionLost:
+    """``error`` of a birth or a claim, with the execution that may be this process's now."""
     return ConnectionLost(
         error.message,
         hint=f"`stepwell status {execution_id}` tells: if it was recorded, it is settled as FAILED",

@@ -24,6 +24,7 @@ from stepwell.database.tables import (
     WAITING,
     batch_job_execution,
     batch_job_instance,
+    batch_owner,
 )
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.execution.records import JobExecution
@@ -45,6 +46,7 @@ PRIORITY_MAX = 1_000_000  # Both ways from 0; beyond it a number is a mistake.
 
 _e = batch_job_execution.c
 _i = batch_job_instance.c
+_o = batch_owner.c
 _holder = batch_job_execution.alias("holder")
 _awaited = batch_job_execution.alias("awaited")
 _completed = batch_job_execution.alias("completed")
@@ -110,6 +112,10 @@ CLAIM = Prepared(
         _e.version == bindparam("version_"),
         _e.fence == bindparam("fence_"),
         text(WAITING),
+        # A process that slept and was taken for dead takes nothing before it is another owner.
+        select(_o.owner_id)
+        .where(_o.owner_id == bindparam("owner_"), text("ended_at IS NULL"))
+        .exists(),
     )
     .values(
         owner_id=bindparam("owner_"),
@@ -247,7 +253,8 @@ def claim_execution(
 ) -> JobExecution | None:
     """Take a registered execution: owner, fence + 1, STARTED, in one UPDATE with its history (S29).
 
-    None when somebody else was first, or when something forbids it now.
+    None when somebody else was first, when something forbids it now, or when the owner was taken
+    for dead.
 
     Raises:
         ConstraintViolation: on PostgreSQL, somebody took the run lock at the same moment (S184).

@@ -20,7 +20,7 @@ from stepwell.errors import JobExecutionIsRunning, OptimisticLockingFailure
 from stepwell.execution.records import JobExecution, StepExecution
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus, Result, check_transition
-from stepwell.repository.executions import lock_execution, running_executions
+from stepwell.repository.executions import lock_execution, owned_executions
 from stepwell.repository.history import Because, record_change
 from stepwell.repository.locks import end_locks_of_execution
 from stepwell.repository.owners import find_owner
@@ -67,12 +67,14 @@ def recover_execution(
     force: bool,
     at: datetime,
     failure: Failure | None = None,
+    of_owner: int | None = None,
 ) -> JobExecution:
     """Settle one execution whose owner is dead; return it as it now is.
 
     One that has ended, or that waits for a worker, is returned unchanged (S34). ``force`` takes it
     without proof; the late write of a living owner then raises LostOwnership (S189). ``failure`` is
-    what is recorded; by default that the owner died, or that it was taken by force.
+    what is recorded; by default that the owner died, or that it was taken by force. With
+    ``of_owner`` one that belongs to somebody else is returned unchanged.
 
     Raises:
         NoSuchJobExecution: no execution has this id.
@@ -80,6 +82,8 @@ def recover_execution(
     """
     record = lock_execution(transaction, execution_id)
     if not record.batch_status.is_running or record.owner_id is None:
+        return record
+    if of_owner is not None and record.owner_id != of_owner:
         return record
     if not force and not liveness.is_dead(record.owner_id):
         raise _owner_lives(transaction, record)
@@ -104,9 +108,9 @@ def recover_execution(
 
 def dead_executions(reader: Reader, liveness: Liveness) -> list[JobExecution]:
     """Running executions whose owner is proven dead, oldest first; each owner is tried once."""
-    running = [e for e in running_executions(reader) if e.owner_id is not None]
-    dead = {owner: liveness.is_dead(owner) for owner in {e.owner_id for e in running} if owner}
-    return [e for e in running if e.owner_id is not None and dead[e.owner_id]]
+    owned = owned_executions(reader)
+    dead = {owner: liveness.is_dead(owner) for owner in {e.owner_id for e in owned} if owner}
+    return [e for e in owned if e.owner_id is not None and dead[e.owner_id]]
 
 
 def _fail_step(

@@ -15,7 +15,7 @@ from typing import Any
 from stepwell.clock import Clock
 from stepwell.database.connect import Database
 from stepwell.database.transaction import Transaction
-from stepwell.errors import ConstraintViolation
+from stepwell.errors import ConnectionLost, ConstraintViolation
 from stepwell.execution.records import JobExecution, SkippedItem, StepExecution
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus, check_transition
@@ -23,7 +23,7 @@ from stepwell.repository import executions, owners, queue, recovery, requests, s
 from stepwell.repository.acquire import Locks
 from stepwell.repository.creation import CreatedExecution, NewExecution, create_execution
 from stepwell.repository.history import RUNNER, Because, record_change
-from stepwell.repository.outcome import create_and_settle, run_and_settle
+from stepwell.repository.outcome import create_and_settle, of_unknown, run_and_settle
 from stepwell.repository.succession import Succession, follow
 from stepwell.repository.versioned import change_job_execution, change_step_execution
 
@@ -98,6 +98,8 @@ class JobRepository:
             )
         except ConstraintViolation:
             return None  # Somebody took its run lock at the same moment (S184).
+        except ConnectionLost as lost:
+            raise of_unknown(lost, execution_id) from lost
         if claimed is None:
             return None
         with self.database.read() as reader:
@@ -333,8 +335,11 @@ class JobRepository:
         if force or self.database.liveness.is_dead(record.owner_id):
             self.database.liveness.end_sessions(record.owner_id)
 
-    def settle_stray(self, execution_id: int, failure: Failure) -> JobExecution:
-        """FAILED for an execution that this process owns and no longer runs (S190)."""
+    def settle_stray(self, execution_id: int, failure: Failure, owner_id: int) -> JobExecution:
+        """FAILED for an execution that this owner has and no longer runs (S190).
+
+        One that it does not have, or not any more, is returned unchanged.
+        """
         return self.database.run(
             lambda t: recovery.recover_execution(
                 t,
@@ -344,15 +349,22 @@ class JobRepository:
                 force=True,
                 at=self.clock.now(),
                 failure=failure,
+                of_owner=owner_id,
             )
         )
 
     def recover_dead(self, because: Because) -> list[JobExecution]:
-        """Settle every execution whose owner is proven dead, each in its own transaction (S188)."""
+        """Settle every execution whose owner is proven dead, each in its own transaction (S188).
+
+        Then the end of the dead is recorded, also of those who had nothing.
+        """
         with self.database.read() as reader:
             dead = recovery.dead_executions(reader, self.database.liveness)
+            alive = owners.live_owners(reader)
         recovered = [self.recover(e.execution_id, because) for e in dead]
-        for owner_id in {e.owner_id for e in dead if e.owner_id is not None}:
+        gone = {e.owner_id for e in dead if e.owner_id is not None}
+        gone |= {o.owner_id for o in alive if self.database.liveness.is_dead(o.owner_id)}
+        for owner_id in gone:
             self.database.run(partial(owners.end_owner, owner_id=owner_id, at=self.clock.now()))
         return recovered
 

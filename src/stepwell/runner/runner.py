@@ -57,7 +57,7 @@ class Runner:
         self._owner_lock = Lock()
         self._running: dict[int, RunningExecution] = {}
         self._background = Background()
-        self._watcher = Watcher(repository, self._running)
+        self._watcher = Watcher(repository, self._running, self._beat)
         repository.locks.owner = lambda: self.owner_id  # One owner for what it runs and locks.
 
     @property
@@ -66,6 +66,8 @@ class Runner:
         with self._owner_lock:
             if self._owner_id is None:
                 self._owner_id = self._repository.register_owner(self._purpose)
+                if self._repository.database.liveness.heartbeat_s is not None:
+                    self._watcher.watch()
             return self._owner_id
 
     def run(self, work: Work) -> JobExecution:
@@ -111,11 +113,14 @@ class Runner:
         return self._background.take(execution_id) or self._repository.get_execution(execution_id)
 
     def settle_birth(self, lost: ConnectionLost) -> None:
-        """Nobody knows whether an execution was born: settle it when the database answers (S37)."""
+        """Nobody knows whether an execution was born or claimed: settle it when that is known.
+
+        It is when the database answers again (S37).
+        """
         execution_id = lost.fields.get("execution_id")
         if isinstance(execution_id, int):  # Else it is known that it was not.
             self._watcher.watch()
-            self._watcher.add_stray(execution_id, Failure.of(lost))
+            self._watcher.add_stray(execution_id, Failure.of(lost), self.owner_id)
 
     def wake(self) -> None:
         """Read the requests now."""
@@ -138,6 +143,16 @@ class Runner:
         if self._owner_id is not None and not self._running:
             self._repository.end_owner(self._owner_id)
             self._owner_id = None
+
+    def _beat(self) -> None:
+        """Renew this owner's lease; once it was taken for dead, become another owner (S33)."""
+        owner_id = self._owner_id
+        if owner_id is not None and not self._repository.database.liveness.keeps(owner_id):
+            logger.warning(
+                "owner %d was taken for dead, this process becomes another one", owner_id
+            )
+            with self._owner_lock:
+                self._owner_id = None
 
     def _adopt(self, work: Work) -> RunningExecution:
         running = RunningExecution(self._repository, work.created.execution)
@@ -171,7 +186,9 @@ class Runner:
         except LostOwnership:
             raise  # Somebody else has settled it.
         except BaseException as error:
-            self._watcher.add_stray(running.execution_id, Failure.of(error))
+            owner_id = running.job.owner_id
+            if owner_id is not None:
+                self._watcher.add_stray(running.execution_id, Failure.of(error), owner_id)
             raise
         finally:
             self._running.pop(running.execution_id, None)

@@ -1,13 +1,15 @@
-"""The watcher: an owner's thread that reads requests and settles strays (S31, S38, S190).
+"""The watcher: an owner's thread; it reads requests, settles strays, and shows that it lives.
 
 A tasklet or a long chunk reaches no boundary for a while; the watcher sees the request within
-``POLL_S``, writes STOPPING and raises the flag. A caller in the same process wakes it at once.
+``POLL_S``, writes STOPPING and raises the flag (S31, S38). A caller in the same process wakes it at
+once. What this owner has and nobody runs is settled here (S190); on PostgreSQL its lease is renewed
+(S33).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from threading import Event, Thread
 from typing import NamedTuple
@@ -34,15 +36,23 @@ class _Stray(NamedTuple):
     """What is to be recorded of an execution that nobody runs, and since when that is known."""
 
     failure: Failure
+    owner_id: int
     since: float
 
 
 class Watcher:
     """Reads the requests of every execution that this process runs; one thread, when needed."""
 
-    def __init__(self, repository: JobRepository, running: Mapping[int, RunningExecution]) -> None:
+    def __init__(
+        self,
+        repository: JobRepository,
+        running: Mapping[int, RunningExecution],
+        heartbeat: Callable[[], None],
+    ) -> None:
         self._repository = repository
         self._running = running
+        self._heartbeat = heartbeat
+        self._next_heartbeat = 0.0
         self._wake = Event()
         self._closed = False
         self._shutdown_reason: str | None = None
@@ -66,12 +76,14 @@ class Watcher:
         self._shutdown_reason = reason
         self._wake.set()
 
-    def add_stray(self, execution_id: int, failure: Failure) -> None:
+    def add_stray(self, execution_id: int, failure: Failure, owner_id: int) -> None:
         """Settle an execution whose end could not be recorded, as soon as that is possible.
 
-        Or one of which nobody knows whether its birth was (S37): if it was, nobody runs it.
+        Or one of which nobody knows whether its birth, or its claim, was (S37): if it was, nobody
+        runs it. What belongs to another than ``owner_id`` by then is left alone.
         """
-        self._strays[execution_id] = _Stray(failure, self._repository.clock.monotonic())
+        since = self._repository.clock.monotonic()
+        self._strays[execution_id] = _Stray(failure, owner_id, since)
         self._wake.set()
 
     def close(self) -> None:
@@ -85,7 +97,11 @@ class Watcher:
                 self.run_once()
 
     def run_once(self) -> None:
-        """Write the requests of a shutdown and of timeouts, apply open stops, settle strays."""
+        """Renew the lease, write a shutdown's and a timeout's requests, apply stops, settle strays.
+
+        Each of them when it is due.
+        """
+        self._beat()
         running = dict(self._running)
         reason, self._shutdown_reason = self._shutdown_reason, None
         if reason is not None:
@@ -109,9 +125,16 @@ class Watcher:
             if self._is_settled(execution_id, stray):
                 self._strays.pop(execution_id, None)
 
+    def _beat(self) -> None:
+        interval_s = self._repository.database.liveness.heartbeat_s
+        now = self._repository.clock.monotonic()
+        if interval_s is not None and now >= self._next_heartbeat:
+            self._next_heartbeat = now + interval_s
+            self._heartbeat()
+
     def _is_settled(self, execution_id: int, stray: _Stray) -> bool:
         try:
-            self._repository.settle_stray(execution_id, stray.failure)
+            self._repository.settle_stray(execution_id, stray.failure, stray.owner_id)
         except NoSuchJobExecution:
             return self._repository.clock.monotonic() - stray.since > UNBORN_S
         except BatchError:
@@ -134,8 +157,9 @@ class Watcher:
 
     def _watch(self) -> None:
         while not self._closed:
+            idle_s = self._repository.database.liveness.heartbeat_s
             self._repository.clock.wait(
-                self._wake, POLL_S if self._running or self._strays else None
+                self._wake, POLL_S if self._running or self._strays else idle_s
             )
             self._wake.clear()
             try:

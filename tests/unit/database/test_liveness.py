@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from stepwell import Job, Node, TaskletStep
 from stepwell.database.connect import Database, open_database
 from stepwell.database.migrations import migrate
 from stepwell.database.transaction import Transaction
 from stepwell.errors import DatabaseBusy
+from stepwell.testing import FrozenClock
+from tests.conformance.stories import rows, until
 from tests.unit.database.conftest import make_item_table
 from tests.unit.database.statements import line_of, program, tell
 
@@ -198,3 +201,64 @@ def test_the_sessions_of_a_frozen_owner_can_be_ended(postgresql_database_url: st
 
 def test_sqlite_has_no_sessions_to_end(sqlite: Database) -> None:
     assert 0 == sqlite.liveness.end_sessions(7)
+
+
+LEASED = "SELECT owner_id FROM batch_owner WHERE lease_until IS NOT NULL"
+
+
+def owner_with_a_lease(node: Node) -> int:
+    """Its timer has beaten once, and will not again: its clock stands still."""
+    owner_id = node.operator.owner_id
+    until(lambda: (owner_id,) in rows(node, LEASED))
+    return owner_id
+
+
+def expire(database: Database, owner_id: int) -> None:
+    """As if the server's clock had gone on."""
+    with database.write() as transaction:
+        transaction.connection.execute(
+            "UPDATE batch_owner SET lease_until = clock_timestamp() - interval '1 second'"
+            " WHERE owner_id = :id",
+            {"id": owner_id},
+        )
+
+
+def test_on_postgresql_a_lease_that_ran_out_is_proof_for_everybody_else(
+    postgresql_database_url: str,
+) -> None:
+    """S33: a frozen process keeps its session; until it wakes up and renews it, it is dead."""
+    with (
+        Node.open(postgresql_database_url, clock=FrozenClock()) as mine,
+        open_database(postgresql_database_url) as other,
+    ):
+        owner_id = owner_with_a_lease(mine)
+        alive = other.liveness.is_dead(owner_id)
+        expire(other, owner_id)
+        dead = other.liveness.is_dead(owner_id), mine.database.liveness.is_dead(owner_id)
+        awake = mine.database.liveness.keeps(owner_id)
+
+        assert (False, (True, False), True) == (alive, dead, awake)
+        assert not other.liveness.is_dead(owner_id)
+
+
+def test_on_postgresql_who_was_taken_for_dead_becomes_another_owner(
+    postgresql_database_url: str,
+) -> None:
+    """Goal: a process that slept claims nothing as the owner whose death is recorded."""
+    job = Job("billing", [TaskletStep("only", lambda: None)])
+    with (
+        Node.open(postgresql_database_url, clock=FrozenClock()) as mine,
+        Node.open(postgresql_database_url, clock=FrozenClock()) as other,
+    ):
+        mine.registry.add(job, origin="the test")
+        first = owner_with_a_lease(mine)
+        mine.operator.register("billing")
+        expire(other.database, first)
+        other.operator.recover_dead()
+        wanted = mine.operator.wanted()
+        asleep = list(mine.repository.claim_executions(first, wanted, 1))
+        mine.operator._runner._beat()
+        awake = list(mine.repository.claim_executions(mine.operator.owner_id, wanted, 1))
+
+        assert ([], 1) == (asleep, len(awake))
+        assert first != mine.operator.owner_id
