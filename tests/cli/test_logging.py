@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.program import Ended, Folder
 
-JOBS = '''
+JOBS = """
 import logging
 from stepwell import Job, PartitionedStep, TaskletStep
 
@@ -27,7 +27,7 @@ def say(step):
 
 shares = Job("shares", [PartitionedStep("each", [0, 1], share, executor="processes", workers=1)])
 broken = Job("broken", [TaskletStep("open", say)])
-'''
+"""
 
 
 @pytest.fixture
@@ -67,8 +67,9 @@ def test_programs_get_json(how: str, logging_folder: Folder) -> None:
         said[key] for key in ("message", "level", "job", "execution_id", "step", "partition")
     )
     assert ("broken", 1) == (failed["job"], failed["execution_id"])
-    assert "execution 1 of job 'broken' failed: RuntimeError: the till is locked" == (
-        failed["message"]
+    assert (
+        "execution 1 of job 'broken' failed: RuntimeError: the till is locked"
+        == (failed["message"])
     )
     assert said["at"].endswith("Z")
 

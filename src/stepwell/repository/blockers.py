@@ -78,6 +78,7 @@ class Blocker:
         holder_execution_id: Who has it; of a full pool the one that has it longest. None when
             no execution has: a pool of size 0, a lock that a program holds by itself.
         since: When the holder began.
+        waits: The holder does not have it yet either: it waits in front.
         detail: The fact for people, with its values: ``pool 'gpu' is full, 2 of 2 (executions
             4, 7)``.
     """
@@ -87,6 +88,7 @@ class Blocker:
     holder_execution_id: int | None
     since: datetime | None
     detail: str
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,9 @@ class Occupancy:
     sizes: dict[str, int]
     pools: dict[str, list[_Holder]] = field(default_factory=dict)
     paths: dict[_Holder, list[str]] = field(default_factory=dict)
-    # What those that wait keep for themselves; a path that many wait for stands there once.
-    _kept: dict[str, None] = field(default_factory=dict)
+    # What those that wait keep for themselves; a path that many wait for stands there once, with
+    # the first of them.
+    _kept: dict[str, int] = field(default_factory=dict)
 
     def blockers(self, declared: Declared) -> tuple[Blocker, ...]:
         """What forbids to run it now, pools first; nothing is an empty tuple."""
@@ -116,6 +119,11 @@ class Occupancy:
             both = first_overlap(declared.paths, paths)
             if both is not None:
                 found.append(_held(*both, holder))
+        kept = first_overlap(declared.paths, self._kept)
+        if kept is not None:
+            first_id = self._kept[kept[1]]
+            fact = f"execution {first_id} waits for {kept[1]!r} in front of it"
+            found.append(Blocker("resource", kept[0], first_id, None, fact, waits=True))
         return tuple(found)
 
     def let_in(self, execution_id: int, declared: Declared) -> bool:
@@ -124,7 +132,7 @@ class Occupancy:
         If a resource is in its way, it keeps those that it waits for. Its places in pools stay free
         for the others: every place that is given back can be had by whoever is first.
         """
-        if self.keep(declared) or any(self._is_full(pool) for pool in declared.pools):
+        if self.keep(execution_id, declared) or any(self._is_full(pool) for pool in declared.pools):
             return False
         holder = _Holder(execution_id, None)
         for pool in declared.pools:
@@ -133,12 +141,13 @@ class Occupancy:
             self.paths[holder] = list(declared.paths)
         return True
 
-    def keep(self, declared: Declared) -> bool:
+    def keep(self, execution_id: int, declared: Declared) -> bool:
         """Keep the resources of an execution that waits for one of them; whether it does."""
         is_held = any(first_overlap(declared.paths, paths) for paths in self.paths.values())
         is_held = is_held or first_overlap(declared.paths, self._kept) is not None
         if is_held:
-            self._kept.update(dict.fromkeys(declared.paths))
+            for path in declared.paths:
+                self._kept.setdefault(path, execution_id)
         return is_held
 
     def overlaps(self) -> list[tuple[int, int, str, str]]:

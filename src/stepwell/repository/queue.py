@@ -193,7 +193,9 @@ def find_startable(reader: Reader, wanted: Wanted, *, at: datetime, count: int) 
     found: list[int] = []
     for waiting, declared in waiting_executions(reader, at=at):
         if not wanted.has(waiting, declared):
-            occupancy.keep(declared)  # What waits longest goes first, whoever will run it.
+            occupancy.keep(
+                waiting.execution_id, declared
+            )  # What waits longest goes first, whoever will run it.
         elif occupancy.let_in(waiting.execution_id, declared):
             found.append(waiting.execution_id)
             if len(found) == count:
@@ -225,8 +227,9 @@ def place_in_queue(reader: Reader, execution_id: int, *, at: datetime) -> Place:
             blockers = occupancy.blockers(declared)
             number = None if blockers else len(ahead) + 1
             return Place(number, ahead[0] if ahead else None, blockers)
-        if occupancy.let_in(waiting.execution_id, declared, counts=False):
+        if not occupancy.blockers(declared):
             ahead.append(waiting.execution_id)
+        occupancy.keep(waiting.execution_id, declared)
     # It is not due, or its run lock is held: what else would be in its way?
     return Place(None, None, read_occupancy(reader).blockers(list_declared(reader, execution_id)))
 
