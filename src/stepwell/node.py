@@ -11,6 +11,7 @@ from stepwell.clock import Clock
 from stepwell.database.connect import Database, open_database
 from stepwell.database.dialect import DatabaseOptions
 from stepwell.database.migrations import migrate
+from stepwell.doctor.job import add_doctor_job
 from stepwell.job.registry import JobRegistry
 from stepwell.operator import JobOperator
 from stepwell.repository.pools import Pools
@@ -23,6 +24,7 @@ from stepwell.worker import Duty, Tell, Worker
 SCHEDULES_S = 1.0  # A minute's job starts within its first seconds.
 
 if TYPE_CHECKING:
+    from stepwell.doctor.doctor import Doctor
     from stepwell.notifications import Notifier
     from stepwell.sync.session import Sync
 
@@ -55,6 +57,7 @@ class Node:
         self.registry = JobRegistry()
         self._purpose = purpose
         self._sync: Sync | None = None
+        self._doctor: Doctor | None = None
         self.operator = JobOperator(
             self.repository, self.registry, settings, purpose=purpose, access=access
         )
@@ -65,6 +68,7 @@ class Node:
         # What a worker of this node does on its timer, beside claiming and recovery.
         self.duties: list[Duty] = [
             Duty("the schedules", SCHEDULES_S, self.schedules.fire_due),
+            Duty("the doctor", settings.doctor_interval_s, self._examine),
         ]
         self.notifier: Notifier | None = None
         if settings.notify:
@@ -117,6 +121,20 @@ class Node:
         return cls(database, settings, clock, purpose=purpose, access=access)
 
     @property
+    def doctor(self) -> Doctor:
+        """Examines and repairs this database, with the jobs that are registered here."""
+        if self._doctor is None:
+            from stepwell.doctor.doctor import Doctor  # Most programs never ask.
+
+            self._doctor = Doctor(
+                self.database, self.registry, auto_repair=self.settings.doctor_auto_repair
+            )
+        return self._doctor
+
+    def _examine(self) -> None:
+        self.doctor.run_once()
+
+    @property
     def sync(self) -> Sync:
         """The change log of the settings' ``sync_database``, which is this one unless they say so.
 
@@ -136,7 +154,7 @@ class Node:
         return open_database(url, clock=self.clock, options=options)
 
     def load_jobs(self) -> None:
-        """Import the modules that the settings name and register their jobs and the job files.
+        """Register the jobs of the modules that the settings name, job files and built-in jobs.
 
         Raises:
             InvalidSetting: a module cannot be imported, a job file is not there, or two jobs have
@@ -153,6 +171,9 @@ class Node:
                 settings.folder,
                 system_properties=settings.system_properties,
             )
+        add_doctor_job(self.registry, lambda: self.doctor)
+        if settings.doctor_auto_repair:
+            self.doctor.refuse_unknown_codes()
 
     def worker(
         self,

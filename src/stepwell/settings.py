@@ -121,6 +121,8 @@ class Settings:
         allow_unsafe_filesystem: Open a SQLite database where WAL is known to corrupt it.
         gate_timeout_s: Seconds that a writer waits for its turn.
         shutdown_timeout_s: Seconds that a stopped process waits for its running work.
+        doctor_interval_s: Seconds between two looks of the doctor in a worker.
+        doctor_auto_repair: Codes of findings whose repair it may do by itself.
         pools: Name and size of each pool; see :mod:`stepwell.repository.pools`.
         max_recoveries: How often registered work whose worker died goes on by itself (S191).
         backup_folder: Where copies stand, relative to that folder; only ``backups`` is made when it
@@ -141,6 +143,8 @@ class Settings:
     allow_unsafe_filesystem: bool = False
     gate_timeout_s: Seconds = 30.0
     shutdown_timeout_s: Seconds = 30.0
+    doctor_interval_s: Seconds = 3_600.0
+    doctor_auto_repair: tuple[str, ...] = ()
     pools: dict[str, PoolSize] = field(default_factory=dict)
     max_recoveries: Count = 3
     backup_folder: str = "backups"
@@ -246,7 +250,7 @@ def _refuse_unknown(values: Mapping[str, object], known: tuple[str, ...], *, whe
 
 
 def _from_text(name: str, text: str) -> object:
-    if name in ("jobs", "job_files"):
+    if name in ("jobs", "job_files", "doctor_auto_repair"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text
 
@@ -342,6 +346,8 @@ _RULES = {
     "allow_unsafe_filesystem": "true or false",
     "gate_timeout_s": "seconds above 0",
     "shutdown_timeout_s": "seconds above 0",
+    "doctor_interval_s": "seconds above 0",
+    "doctor_auto_repair": "a list of codes of findings",
     "pools": "a section [pools] of names and whole numbers, 0 or more",
     "max_recoveries": "0 or more",
     "backup_folder": "a path, such as 'backups' or '/mnt/usb'",

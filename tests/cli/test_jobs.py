@@ -6,7 +6,17 @@ import pytest
 
 from tests.cli.program import Folder
 
-NAMES = ["broken", "deaf", "load", "locking", "partly", "sevens", "shops", "talks"]
+NAMES = [
+    "broken",
+    "deaf",
+    "load",
+    "locking",
+    "partly",
+    "sevens",
+    "shops",
+    "stepwell.doctor",
+    "talks",
+]
 
 
 def test_jobs_lists_definitions_and_last_executions(past: Folder) -> None:

@@ -91,6 +91,9 @@ class Session:
                 settings.folder,
                 system_properties=settings.system_properties,
             )
+        from stepwell.doctor.job import add_doctor_job, nobody
+
+        add_doctor_job(registry, nobody)
         return registry
 
     def load_modules(self) -> JobRegistry:

@@ -20,6 +20,7 @@ from stepwell.database.process_file import PROCESS_FILES, ProcessFile
 from stepwell.database.sqlite import SqliteDialect
 from stepwell.database.wal import wal_bytes
 from stepwell.errors import CannotOpenDatabase, DatabaseReadOnly
+from stepwell.finding import Finding
 
 
 def open_to_look(
@@ -78,6 +79,11 @@ class LookingDialect(SqliteDialect):
         if self._shared is None:
             self._shared = PROCESS_FILES.share(self.path, self._driver.__name__)
         return self._shared.owner_is_dead(owner_id)
+
+    def findings(self, connection: KeptConnection, *, thorough: bool) -> list[Finding]:
+        """As for any file; one that is read without its log cannot tell its journal mode."""
+        found = super().findings(connection, thorough=thorough)
+        return [each for each in found if not (self._flags and each.code == "journal_mode")]
 
     def _readable(self) -> KeptConnection:
         raw: Any = self.connect_raw("ro" + self._flags)

@@ -39,7 +39,10 @@ _JSON: dict[Column[Any], str] = {
 def unreadable_values(raw: Any) -> Iterator[Finding]:
     """One finding for each column that has such values."""
     for table in metadata.sorted_tables:
-        columns = {column: _fault(column) for column in table.columns}
+        there = {row[1] for row in raw.execute(f"PRAGMA table_info({table.name})").fetchall()}
+        columns = {column: _fault(column) for column in table.columns if column.name in there}
+        if not columns:
+            continue
         counts = ", ".join(f"COALESCE(SUM({fault[0]}), 0)" for fault in columns.values())
         row = raw.execute(f"SELECT {counts} FROM {table.name}").fetchall()[0]
         for (column, (bad, instead)), count in zip(columns.items(), row, strict=True):

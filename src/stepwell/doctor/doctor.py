@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import logging
 from collections.abc import Collection, Iterable
@@ -9,11 +10,11 @@ from pathlib import Path
 
 from stepwell.database.connect import Database
 from stepwell.database.copying import vacuum_into
-from stepwell.doctor.examine import counts_by_code, examine
+from stepwell.doctor.examine import EXPLANATIONS, counts_by_code, examine
 from stepwell.doctor.project import metrics
 from stepwell.doctor.repair import Copy, Outcome, Surgeon
 from stepwell.doctor.script import as_sql
-from stepwell.errors import PlanChanged
+from stepwell.errors import InvalidSetting, PlanChanged
 from stepwell.finding import Finding, Repair, Severity
 from stepwell.job.registry import JobRegistry
 
@@ -83,12 +84,12 @@ class Doctor:
         now = self._database.clock.now()
         return as_sql(findings, location=self._database.location, now=now)
 
-    def run_once(self) -> list[Finding]:
-        """One periodic look, which is not thorough; logs what is found, mends what it may.
+    def run_once(self, *, thorough: bool = False) -> list[Finding]:
+        """One periodic look; logs what is found, mends what it may, answers what is left.
 
         Only the codes of ``doctor_auto_repair`` are mended, none by default.
         """
-        found = self.examine(thorough=False)
+        found = self.examine(thorough=thorough)
         for finding in found:
             logger.log(
                 _LEVELS[finding.severity],
@@ -101,6 +102,21 @@ class Doctor:
         if self._auto_repair.intersection(finding.code for finding in found):
             self.repair(only=self._auto_repair)
         return self._last
+
+    def refuse_unknown_codes(self) -> None:
+        """Refuse a code to be mended by itself that is neither Stepwell's nor the project's.
+
+        Raises:
+            InvalidSetting: with the nearest one as the hint.
+        """
+        known = {*EXPLANATIONS, *(self._registry.invariants if self._registry is not None else ())}
+        for code in sorted(self._auto_repair - known):
+            close = difflib.get_close_matches(code, known, n=1)
+            raise InvalidSetting(
+                f"doctor_auto_repair must name codes of findings, got {code!r}",
+                hint=f"did you mean {close[0]!r}?" if close else "docs/doctor.md lists them",
+                fields={"setting": "doctor_auto_repair", "code": code},
+            )
 
     def counts(self) -> dict[str, int]:
         """Findings of the last look by code: the metric ``stepwell_doctor_findings{code}``.

@@ -7,6 +7,7 @@ a finding itself. What the tables hold is looked at only when they are this rele
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -24,6 +25,7 @@ from stepwell.database import (
 from stepwell.database.connect import Database
 from stepwell.database.transaction import Reader
 from stepwell.doctor.evidence import decide, evidence_of
+from stepwell.doctor.job import ORIGIN as BUILT_IN
 from stepwell.doctor.project import project_checks
 from stepwell.errors import DatabaseError, StepwellError
 from stepwell.execution.result import message_of
@@ -59,6 +61,8 @@ EXPLANATIONS: dict[str, str] = {
 # Of an examination that is not thorough: what happened lately, so that a long history costs little.
 RECENT_EXECUTIONS = 10_000
 
+_RULE = re.compile(r"R\d+")
+
 logger = logging.getLogger("stepwell.doctor")
 
 
@@ -85,7 +89,7 @@ def examine(
     checks = of_executions.checks(first, last)
     if execution_id is None:
         # A program that hands its jobs over as values has none registered: nobody can say then.
-        names = {registered.name for registered in registry or ()} or None
+        names = {found.name for found in registry or () if found.origin != BUILT_IN} or None
         known = Known(database.clock.now(), names)
         checks |= of_surroundings.checks(database, known)
         checks |= project_checks(registry.invariants.values() if registry is not None else ())
@@ -173,11 +177,12 @@ def _range(database: Database, *, thorough: bool, execution_id: int | None) -> t
 
 def _failed(name: str, error: Exception) -> Finding:
     logger.debug("check %s failed", name, exc_info=error)
-    rule, _, rest = name.partition(" ")
+    first, _, rest = name.partition(" ")
+    rule = first if _RULE.fullmatch(first) else ""
     return Finding(
         code="check_failed",
         severity=Severity.ERROR,
-        where=f"check {rest or name}",
+        where=f"check {rest if rule else name}",
         what=f"{type(error).__name__}: {message_of(error)}",
         hint="mend what else is found, then examine again",
         rule=rule,

@@ -20,7 +20,7 @@ Breach = Mapping[str, Any]
 
 def project_checks(invariants: Iterable[Invariant]) -> dict[str, Check]:
     """One check for each invariant, by its code."""
-    return {invariant.code: _check(invariant) for invariant in invariants}
+    return {f"of invariant {invariant.code}": _check(invariant) for invariant in invariants}
 
 
 def metrics(invariants: Iterable[Invariant], findings: Iterable[Finding]) -> dict[str, int]:

@@ -110,6 +110,7 @@ class Surgeon:
         for _ in range(ROUNDS_MAX):
             if not pending:
                 return outcome
+            done = len(outcome.repaired)
             self._round(pending, outcome)
             outcome.after = examine(self._database, registry=self._registry)
             outcome.not_repaired = [
@@ -117,6 +118,8 @@ class Surgeon:
                 for finding in outcome.after
                 if _key(finding) in self._failed
             ]
+            if len(outcome.repaired) == done:
+                return outcome
             pending = self._pending(outcome.after)
         logger.warning("findings are left after %d rounds of repairs", ROUNDS_MAX)
         return outcome
@@ -210,7 +213,11 @@ class Surgeon:
 
     def _execute(self, transaction: Transaction, statement: Statement, now: dict[str, str]) -> int:
         values = {**statement.values, **now}
-        return max(transaction.connection.execute(statement.sql, values).rowcount, 0)
+        result = transaction.connection.execute(statement.sql, values)
+        if result.columns:
+            result.fetchall()  # An open result would keep its table from being changed.
+            return 0
+        return max(result.rowcount, 0)
 
     def _answers(self, transaction: Transaction, guard: Statement, now: dict[str, str]) -> bool:
         result = transaction.connection.execute(guard.sql, {**guard.values, **now})

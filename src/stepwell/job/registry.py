@@ -135,13 +135,18 @@ class JobRegistry:
                 if isinstance(value, Job):
                     self.add(value, origin=f"module {name}", module=module)
                 elif isinstance(value, Invariant):
-                    self._add_invariant(value, origin=f"module {name}")
+                    self.add_invariant(value, origin=f"module {name}")
             named = getattr(module, ARTIFACTS, None)
             if isinstance(named, Mapping):
                 for short_name, artifact in named.items():
                     self.artifacts.add(str(short_name), artifact, origin=f"module {name}")
 
-    def _add_invariant(self, invariant: Invariant, *, origin: str) -> None:
+    def add_invariant(self, invariant: Invariant, *, origin: str) -> None:
+        """Register an invariant of the project's; the same value a second time is nothing.
+
+        Raises:
+            InvalidSetting: another one has its code.
+        """
         known = self.invariants.setdefault(invariant.code, invariant)
         if known is not invariant:
             raise InvalidSetting(
