@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
@@ -127,3 +129,47 @@ def test_the_sql_that_is_printed_is_what_is_applied(folder: Folder) -> None:
 
     names = "SELECT type, name FROM sqlite_master ORDER BY 1, 2"
     assert folder.rows(names) == folder.rows(names, "by-hand.db")
+
+
+READER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN")
+connection.execute("SELECT COUNT(*) FROM batch_owner").fetchall()
+print("reads", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_checkpoint_empties_the_log_and_names_the_reader_that_keeps_it(folder: Folder) -> None:
+    """Method: another program reads on while jobs commit."""
+    folder.done("run", "talks")
+    with subprocess.Popen(
+        [sys.executable, "-c", READER, str(folder.path / "stepwell.db")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as reader:
+        assert reader.stdout is not None
+        assert "reads\n" == reader.stdout.readline()
+        folder.done("run", "talks", "--again")
+        info = folder.json("db", "info")
+        told = folder.done("db", "info").out
+        blocked = folder.call("db", "checkpoint", "--wait", "0")
+        as_json = folder.call("db", "checkpoint", "--wait", "0", "--json")
+        assert reader.stdin is not None
+        reader.stdin.close()
+    emptied = folder.done("db", "checkpoint").out
+
+    assert reader.pid == info["oldest_reader"]["pid"]
+    assert info["oldest_reader"]["pages_behind"] > 0
+    assert f"oldest reader    pid {reader.pid}" in told
+    assert (3, 3) == (blocked.code, as_json.code)
+    assert f"pid {reader.pid}" in blocked.out
+    assert as_json.json["log"]["is_blocked"]
+    assert reader.pid == as_json.json["oldest_reader"]["pid"]
+    assert emptied.startswith("the log is empty")
+    assert (None, 0) == (
+        folder.json("db", "info")["oldest_reader"],
+        folder.json("db", "info")["epoch"],
+    )

@@ -9,7 +9,8 @@ import typer
 if TYPE_CHECKING:
     from stepwell.cli.output import Output
     from stepwell.cli.session import Session
-    from stepwell.database.dialect import DatabaseInfo
+    from stepwell.database.connect import Database
+    from stepwell.database.dialect import DatabaseInfo, OldestReader
 
 commands = typer.Typer(no_args_is_help=True)
 
@@ -36,17 +37,64 @@ def info(context: typer.Context, wants_json: WantsJson = False) -> None:
     output = Output(wants_json=wants_json)
     with session.open_database(migrated=False) as database:
         found = database.info()
+        reader = database.oldest_reader()
+        epoch = _epoch(database)
     if wants_json:
         output.json(
             {
                 **dataclasses.asdict(found),
+                "epoch": epoch,
+                "oldest_reader": dataclasses.asdict(reader) if reader else None,
                 "schema_version_wanted": HEAD,
                 "migration_needed": found.schema_version != HEAD,
                 "advice": _advice(found),
             }
         )
     else:
-        _print(output, found, HEAD)
+        _print(output, found, HEAD, epoch, _reader_text(reader))
+
+
+@commands.command("checkpoint")
+def checkpoint(
+    context: typer.Context,
+    wait_s: Annotated[
+        int, typer.Option("--wait", metavar="S", min=0, help="Seconds to wait for readers.")
+    ] = 5,
+    wants_json: WantsJson = False,
+) -> None:
+    """Move the write-ahead log into the database file and cut it to nothing.
+
+    It is never needed: commits do it by themselves. Writers wait for its end. Exit status 3: a
+    reader kept some of it; `db info` names the oldest one.
+    """
+    import dataclasses
+
+    from stepwell.cli.output import DONE, STOPPED, Output
+    from stepwell.cli.text import count, size
+
+    session: Session = context.obj
+    output = Output(wants_json=wants_json)
+    with session.open_database(migrated=False) as database:
+        done = database.empty_log(float(wait_s))
+        reader = database.oldest_reader() if done and done.is_blocked else None
+    if wants_json:
+        output.json(
+            {
+                "log": dataclasses.asdict(done) if done else None,
+                "oldest_reader": dataclasses.asdict(reader) if reader else None,
+            }
+        )
+    elif done is None:
+        output.line("nothing to do: the server cares for its log by itself")
+    elif done.is_blocked:
+        output.line(
+            f"{count(done.pages_left)} pages stay in the log, {size(done.bytes_after)}: somebody"
+            f" reads, {_reader_text(reader) or 'nobody knows who'}"
+        )
+        output.line("  hint: end that process, or its transaction, and try again")
+    else:
+        output.line(f"the log is empty, it had {size(done.bytes_before)}")
+    raise typer.Exit(STOPPED if done and done.is_blocked else DONE)
 
 
 @commands.command("migrate")
@@ -85,6 +133,28 @@ def migrate(
         output.line(f"nothing is pending, the schema is {after}")
 
 
+def _epoch(database: Database) -> int | None:
+    """The epoch; None where there are no tables of Stepwell."""
+    from stepwell.database.epoch import current_epoch
+
+    if database.schema_version() is None:
+        return None
+    with database.read() as reader:
+        return current_epoch(reader)
+
+
+def _reader_text(reader: OldestReader | None) -> str:
+    from stepwell.cli.text import count, duration
+
+    if reader is None:
+        return ""
+    who = f"pid {reader.pid}" if reader.pid else "a process elsewhere"
+    name = f" ({reader.name})" if reader.name else ""
+    if reader.pages_behind is not None:
+        return f"{who}{name}, {count(reader.pages_behind)} pages behind"
+    return f"{who}{name}, for {duration(reader.seconds)}"
+
+
 def _advice(found: DatabaseInfo) -> str:
     """What to do about a SQLite with the WAL-reset bug; empty when there is nothing to do."""
     if not found.wal_reset_affected:
@@ -96,7 +166,7 @@ def _advice(found: DatabaseInfo) -> str:
     )
 
 
-def _print(output: Output, found: DatabaseInfo, head: str) -> None:
+def _print(output: Output, found: DatabaseInfo, head: str, epoch: int | None, reader: str) -> None:
     from stepwell.cli.output import Page
     from stepwell.cli.text import size
 
@@ -111,6 +181,8 @@ def _print(output: Output, found: DatabaseInfo, head: str) -> None:
             + (f" in {found.page_count:,} pages" if found.page_count else ""),
             "journal mode": found.journal_mode,
             "write-ahead log": size(found.wal_bytes) if found.journal_mode == "wal" else "",
+            "oldest reader": reader,
+            "epoch": str(epoch) if epoch else "",
             "durability": found.synchronous,
             "filesystem": found.filesystem,
             "WAL-reset bug": ""

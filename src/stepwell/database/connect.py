@@ -11,9 +11,17 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from stepwell.clock import Clock
-from stepwell.database.dialect import DatabaseInfo, DatabaseOptions, Dialect, KeptConnection
+from stepwell.database.dialect import (
+    DatabaseInfo,
+    DatabaseOptions,
+    Dialect,
+    Emptied,
+    KeptConnection,
+    OldestReader,
+)
 from stepwell.database.liveness import Liveness
 from stepwell.database.transaction import Connections, Reader, Transaction
+from stepwell.database.wal import WHOLE_TIMEOUT_S, held_back
 from stepwell.errors import CannotOpenDatabase, DatabaseBusy, DatabaseError
 
 T = TypeVar("T")
@@ -101,6 +109,32 @@ class Database:
             )
         )
 
+    def oldest_reader(self) -> OldestReader | None:
+        """Who has been reading for longest right now, if that keeps the log from being cleared."""
+        connection = self._readers.take()
+        try:
+            return self.dialect.oldest_reader(connection)
+        finally:
+            self._readers.give_back(connection)
+
+    def empty_log(self, timeout_s: float) -> Emptied | None:
+        """Move the write-ahead log into the database and cut it; None where a server does that.
+
+        Writers wait meanwhile, readers are waited for at most ``timeout_s``.
+        """
+        what = f"checkpoint database {self.location!r}"
+        self.dialect.enter(what)
+        try:
+            connection = self._writers.take()
+            try:
+                return self.dialect.empty_log(connection, timeout_s)
+            except self.dialect.driver_errors as error:
+                raise self.dialect.translate(error, what) from error
+            finally:
+                self._writers.give_back(connection)
+        finally:
+            self.dialect.leave()
+
     def schema_version(self) -> str | None:
         """The revision of Stepwell's tables; None before ``migrate`` has made them."""
         return self._ask(self.dialect.schema_version)
@@ -111,15 +145,9 @@ class Database:
         Raises:
             DatabaseBusy: a reader holds it back.
         """
-        self.dialect.enter(f"checkpoint database {self.location!r}")
-        try:
-            connection = self._writers.take()
-            try:
-                self.dialect.checkpoint(connection)
-            finally:
-                self._writers.give_back(connection)
-        finally:
-            self.dialect.leave()
+        emptied = self.empty_log(WHOLE_TIMEOUT_S)
+        if emptied is not None and emptied.is_blocked:
+            raise held_back(self.location)
 
     def forget(self) -> object:
         """Start afresh in a forked child; answers what must never be closed there."""

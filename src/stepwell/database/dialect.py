@@ -121,6 +121,38 @@ class DatabaseInfo:
     filesystem: str
 
 
+@dataclass(frozen=True)
+class Emptied:
+    """What a checkpoint has done to the write-ahead log.
+
+    Attributes:
+        is_blocked: A reader, or a writer that does not know the gate, kept it from being cut.
+        pages_left: How many pages only the log holds still.
+    """
+
+    is_blocked: bool
+    pages_left: int
+    bytes_before: int
+    bytes_after: int
+
+
+@dataclass(frozen=True)
+class OldestReader:
+    """The oldest read transaction, which keeps old states from being cleared away.
+
+    Attributes:
+        pid: The process; at a server its backend; 0 where it cannot be told.
+        name: What is known of it.
+        pages_behind: How much the log has grown since; None at a server.
+        seconds: How old it is; None on SQLite, where nothing tells.
+    """
+
+    pid: int
+    name: str
+    pages_behind: int | None
+    seconds: float | None
+
+
 class Dialect(ABC):
     """One open database's way of doing things.
 
@@ -278,12 +310,12 @@ class Dialect(ABC):
     def findings(self, connection: KeptConnection, *, thorough: bool) -> list[Finding]:
         """What is wrong with the database itself, see ``invariants.py``; on a read connection."""
 
+    @abstractmethod
+    def oldest_reader(self, connection: KeptConnection) -> OldestReader | None:
+        """Who has read for longest, outside of a transaction of this thread's own."""
+
     # --- mending
 
-    @abstractmethod
-    def checkpoint(self, connection: KeptConnection) -> None:
-        """Move the whole log into the database and cut it; the thread has entered.
-
-        Raises:
-            DatabaseBusy: a reader holds it back.
-        """
+    def empty_log(self, connection: KeptConnection, timeout_s: float) -> Emptied | None:
+        """Empty the write-ahead log; None where a server cares for it. The thread has entered."""
+        return None

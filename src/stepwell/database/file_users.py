@@ -17,7 +17,11 @@ import struct
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stepwell.database.dialect import OldestReader
 
 _SHARED_FIRST, _SHARED_SIZE = 0x40000000 + 2, 510
 _MARKS_OFFSET, _MARKS = 100, struct.Struct("=5I")
@@ -67,6 +71,25 @@ def users_of(path: str) -> FileUsers:
     found = json.loads(looked.stdout)
     readers = [LogReader(pid, behind) for pid, behind in found["readers"]]
     return FileUsers(tuple(found["pids"]), tuple(readers))
+
+
+def oldest_reader_of(path: str) -> OldestReader | None:
+    """Who keeps the log from being begun anew; None when nobody lags behind it."""
+    from stepwell.database.dialect import OldestReader
+
+    for reader in users_of(path).readers:
+        if reader.frames_behind:
+            return OldestReader(reader.pid, _name_of(reader.pid), reader.frames_behind, None)
+    return None
+
+
+def _name_of(pid: int) -> str:
+    """The command line of a process, where the system shows it."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    return " ".join(Path(word.decode(errors="replace")).name for word in words[:3] if word)
 
 
 def _look(path: str) -> dict[str, Any]:

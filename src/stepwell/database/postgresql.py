@@ -27,6 +27,7 @@ from stepwell.database.dialect import (
     DatabaseOptions,
     Dialect,
     KeptConnection,
+    OldestReader,
     SqlStyle,
 )
 from stepwell.database.postgresql_errors import first_line, is_rerunnable, translate
@@ -326,8 +327,11 @@ class PostgresqlDialect(Dialect):
         """From the server."""
         return list(postgresql_findings.findings(connection, self._clock.now()))
 
-    def checkpoint(self, connection: KeptConnection) -> None:
-        """The server does it by itself."""
+    def oldest_reader(self, connection: KeptConnection) -> OldestReader | None:
+        """Of all sessions of the database but this one."""
+        from stepwell.database.postgresql_state import oldest_transaction
+
+        return oldest_transaction(connection)
 
 
 def _load_driver(location: str) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stepwell.database.copies import Contents, Fence
-from stepwell.database.dialect import KeptConnection
+from stepwell.database.dialect import KeptConnection, OldestReader
 
 _OURS = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'"
 _TABLES = f"""SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n
@@ -43,6 +43,18 @@ def export_snapshot(connection: KeptConnection) -> str:
     connection.cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
     connection.cursor.execute("SELECT pg_export_snapshot()")
     return str(connection.cursor.fetchall()[0][0])
+
+
+def oldest_transaction(connection: KeptConnection) -> OldestReader | None:
+    """The oldest transaction of another session, which keeps old rows from being cleared."""
+    cursor = connection.cursor
+    rows = _rows(
+        cursor,
+        """SELECT pid, application_name, extract(epoch FROM clock_timestamp() - xact_start)
+        FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+        AND xact_start IS NOT NULL ORDER BY xact_start LIMIT 1""",
+    )
+    return OldestReader(rows[0][0], rows[0][1], None, float(rows[0][2])) if rows else None
 
 
 def contents(connection: KeptConnection, schema_version: str | None) -> Contents:

@@ -27,7 +27,9 @@ from stepwell.database.dialect import (
     DatabaseInfo,
     DatabaseOptions,
     Dialect,
+    Emptied,
     KeptConnection,
+    OldestReader,
     SqlStyle,
 )
 from stepwell.database.filesystem import (
@@ -39,7 +41,7 @@ from stepwell.database.gate import RETRY_AFTER_S, WriterGate
 from stepwell.database.process_file import PROCESS_FILES, ProcessFile
 from stepwell.database.sqlite_driver import load_driver, wal_reset_fixed, warn_of_wal_reset
 from stepwell.database.sqlite_errors import BUSY, driver_code, translate
-from stepwell.database.wal import WalCare, checkpoint_whole, held_back, no_wal, wal_bytes
+from stepwell.database.wal import WalCare, empty, no_wal, wal_bytes
 from stepwell.errors import (
     ConstraintViolation,
     DatabaseBusy,
@@ -341,17 +343,14 @@ class SqliteDialect(Dialect):
 
     def check_foreign_keys(self, connection: KeptConnection, what: str) -> None:
         """Of Stepwell's tables, for which they were off; the application's are its own."""
-        tables = connection.cursor.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'batch_*'"
-        ).fetchall()
-        for (table,) in tables:
-            broken = connection.cursor.execute(f"PRAGMA foreign_key_check({table})").fetchall()
-            if not broken:
-                continue
-            _, row, parent = broken[0][:3]
+        from stepwell.database.sqlite_state import first_broken_key
+
+        broken = first_broken_key(connection)
+        if broken is not None:
+            row, table, parent, count = broken
             raise ConstraintViolation(
                 f"cannot {what}: row {row} of table {table!r} names no row of {parent!r}"
-                f" ({len(broken)} such rows)",
+                f" ({count} such rows)",
                 hint="`PRAGMA foreign_key_check` in the sqlite3 shell lists them; mend them first",
                 fields={"database": self.location, "constraint": "foreign key"},
             )
@@ -382,16 +381,17 @@ class SqliteDialect(Dialect):
             sqlite_findings.findings(self.path, self._driver, connection.raw, thorough=thorough)
         )
 
+    def oldest_reader(self, connection: KeptConnection) -> OldestReader | None:
+        """By the locks that it holds."""
+        from stepwell.database.file_users import oldest_reader_of
+
+        return oldest_reader_of(self.path)
+
     # --- mending
 
-    def checkpoint(self, connection: KeptConnection) -> None:
-        """All of it or nothing; a reader that stays keeps it from being cut."""
-        what = f"checkpoint database {self.location!r}"
-        try:
-            if not checkpoint_whole(connection):
-                raise held_back(self.location)
-        except self.driver_errors as error:
-            raise self.translate(error, what) from error
+    def empty_log(self, connection: KeptConnection, timeout_s: float) -> Emptied | None:
+        """The only checkpoint that waits for anybody."""
+        return empty(connection, self.path, timeout_s)
 
 
 def _pragma(raw: Any, pragma: str) -> str:

@@ -49,6 +49,19 @@ def broken_foreign_keys(connection: KeptConnection) -> dict[str, int]:
     return broken
 
 
+def first_broken_key(connection: KeptConnection) -> tuple[int, str, str, int] | None:
+    """A row of Stepwell's that names no row of its parent: row, table, parent, how many such."""
+    cursor = connection.cursor
+    tables = cursor.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'batch_*'"
+    ).fetchall()
+    for (table,) in tables:
+        broken = cursor.execute(f"PRAGMA foreign_key_check({_quoted(table)})").fetchall()
+        if broken:
+            return broken[0][1], str(table), str(broken[0][2]), len(broken)
+    return None
+
+
 def is_empty(connection: KeptConnection) -> bool:
     """Whether the file holds nothing at all."""
     return not connection.cursor.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()

@@ -13,14 +13,14 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from stepwell.database.dialect import KeptConnection
+from stepwell.database.dialect import Emptied, KeptConnection
 from stepwell.database.filesystem import filesystem_of
 from stepwell.errors import DatabaseBusy, WalUnavailable
 
 CHECKPOINT_PAGES = 1_000  # SQLite's own default.
 TRUNCATE_BYTES = 64 * 1024 * 1024
 TRUNCATE_TIMEOUT_MS = 100
-WHOLE_TIMEOUT_MS = 2_000  # Somebody has asked for it and waits.
+WHOLE_TIMEOUT_S = 2.0  # Somebody has asked for it and waits.
 
 # A small transaction changes a few leaves and inner pages; many rows share their pages.
 _PAGES_A_COMMIT = 6
@@ -68,13 +68,20 @@ class WalCare:
             logger.warning("cannot checkpoint database %r: %s", self._database_path, error)
 
 
-def checkpoint_whole(connection: KeptConnection) -> bool:
-    """Move the whole log into the database and cut it, under the gate; False: a reader is in it."""
-    connection.cursor.execute(f"PRAGMA busy_timeout = {WHOLE_TIMEOUT_MS}")
+def empty(connection: KeptConnection, database_path: str, timeout_s: float) -> Emptied:
+    """Move the whole log into the database and cut it, as far as its readers let it.
+
+    Under the gate, outside of a transaction. Whoever reads is waited for at most ``timeout_s``.
+    """
+    before = wal_bytes(database_path)
+    connection.cursor.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")
     try:
-        return not _answer(connection, "PRAGMA wal_checkpoint(TRUNCATE)")[0]
+        blocked, pages, moved = _answer(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         connection.cursor.execute("PRAGMA busy_timeout = 0")
+    # After a cut both numbers are 0.
+    left = pages - moved if blocked else 0
+    return Emptied(bool(blocked), max(left, 0), before, wal_bytes(database_path))
 
 
 def wal_bytes(database_path: str) -> int:
