@@ -14,7 +14,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from benchmarks import bare, locks, ours
+from benchmarks import bare, change_log, locks, ours
 from benchmarks.measure import ROUNDS, Row, compare, fresh_folder
 
 JOBS = 200
@@ -207,6 +207,7 @@ def main() -> None:
             print(line, flush=True)
         for line in csv_rows(source):
             print(line, flush=True)
+        print(change_log.capture_row(), flush=True)
         print(cold_start_row(), flush=True)
         for line in memory_lines(source):
             print(line, flush=True)

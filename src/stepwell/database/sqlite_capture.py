@@ -283,3 +283,9 @@ class NestedTriggers(Triggers):
             f"UPDATE {self.stash} SET busy = NULL, {sets} WHERE {self.has_key('OLD')}",
             self.raw("U", new=True, old=True, where=f"WHERE NOT ({self.nothing_changed()})"),
         ]
+
+    def deleted(self) -> list[str]:
+        """D; and of the displaced, because the row that displaced them may be the one deleted."""
+        own, change = super().deleted()
+        gone = f"NOT ({self.has_key('OLD', 's.')}) AND {self.gone('s')}"
+        return [self.displaced("'D'", gone), self.empty_stash("FALSE"), own, change]
