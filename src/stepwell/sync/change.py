@@ -75,7 +75,7 @@ def _from_wire(form: Mapping[str, Any]) -> Value:
     raise ValueError(f"a value must be a JSON scalar or one of $b, $f, $d, $x, got {form!r}")
 
 
-_PLAIN = (str, int, bool, type(None))
+_PLAIN = frozenset((str, int, bool, type(None)))
 _encoder = msgspec.json.Encoder()
 _sorting_encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(dict[str, Any])
@@ -85,7 +85,7 @@ def encode_values(values: Mapping[str, Value]) -> bytes:
     """A row image, or a part of one, as a JSON object in the order of ``values``."""
     return _encoder.encode(
         {
-            name: value if isinstance(value, _PLAIN) else _to_wire(value)
+            name: value if type(value) in _PLAIN else _to_wire(value)
             for name, value in values.items()
         }
     )
@@ -110,9 +110,8 @@ def decode_values(text: bytes | str | msgspec.Raw) -> Values:
 
 def key_text(key: Mapping[str, Value]) -> str:
     """``pk_json``: the key columns as a JSON object sorted by name, the same text on every node."""
-    return _sorting_encoder.encode({name: _to_wire(value) for name, value in key.items()}).decode(
-        "utf-8"
-    )
+    wire = {name: v if type(v) in _PLAIN else _to_wire(v) for name, v in key.items()}
+    return _sorting_encoder.encode(wire).decode("utf-8")
 
 
 class RowKey(NamedTuple):
@@ -146,8 +145,7 @@ def moment_of(hlc: int) -> datetime:
 # --- versions ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(msgspec.Struct, frozen=True):
     """Which write a row's state is.
 
     Attributes:
@@ -233,6 +231,26 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     chunk: str = ""
     partition: int | None = None
     actor: str = ""
+
+
+class Context(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a transaction of Stepwell's own says to the triggers."""
+
+    tx_id: str
+    lineage: Lineage | None = None
+
+
+_context_decoder = msgspec.json.Decoder(Context)
+
+
+def encode_context(context: Context) -> str:
+    """As the triggers store it."""
+    return _encoder.encode(context).decode("utf-8")
+
+
+def decode_context(text: str) -> Context:
+    """The other way round."""
+    return _context_decoder.decode(text)
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

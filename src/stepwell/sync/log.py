@@ -80,8 +80,13 @@ class LogWriter:
 
     def add(self, change: Change) -> int:
         """Log one change behind the last; answers its LSN."""
+        return self.add_row(_row(change))
+
+    def add_row(self, row: dict[str, Any]) -> int:
+        """The same for a row of ``change_log`` that has no place yet."""
         self.last_lsn += 1
-        self._rows.append({**_row(change), "lsn": self.last_lsn})
+        row["lsn"] = self.last_lsn
+        self._rows.append(row)
         if len(self._rows) >= READ_AT_ONCE:
             self.flush()
         return self.last_lsn

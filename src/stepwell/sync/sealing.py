@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from sqlalchemy import bindparam, select
@@ -19,18 +19,16 @@ from stepwell.database.shape import TableShape
 from stepwell.database.transaction import Transaction
 from stepwell.database.types import utc_text
 from stepwell.sync.change import (
-    NULL,
+    COUNTER_BITS,
     Boundary,
-    Change,
-    Lineage,
+    Context,
     Operation,
     RowKey,
-    Values,
     Version,
+    decode_context,
     encode_values,
     key_text,
     next_causal_length,
-    tick,
     version_id,
 )
 from stepwell.sync.table import fingerprint_of
@@ -45,19 +43,41 @@ _TX_AT = Prepared(
 )
 
 
-class Context(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a transaction of Stepwell's own says to the triggers."""
+class _Table:
+    """What sealing knows of a table by heart."""
 
-    tx_id: str
-    lineage: Lineage | None = None
+    def __init__(self, shape: TableShape) -> None:
+        self.name = shape.name
+        self.names = shape.names
+        self.fingerprint = fingerprint_of(shape)
+        self.points_to_itself = any(f.parent == shape.name for f in shape.foreign_keys)
+        self._key_places = [(name, shape.names.index(name)) for name in shape.key]
+
+    def key(self, image: Sequence[Value]) -> RowKey:
+        """The key of a row with this image."""
+        return RowKey(self.name, key_text({name: image[i] for name, i in self._key_places}))
+
+    def text(self, image: Sequence[Value]) -> str:
+        """The whole image as JSON."""
+        return encode_values(dict(zip(self.names, image, strict=True))).decode("utf-8")
+
+    def changed(self, old: Sequence[Value], new: Sequence[Value]) -> str:
+        """The old values of the columns that differ, as JSON."""
+        differing = {
+            name: before
+            for name, before, after in zip(self.names, old, new, strict=True)
+            if before is not after and not is_same(before, after)
+        }
+        return encode_values(differing).decode("utf-8")
 
 
-_context_decoder = msgspec.json.Decoder(Context)
+class _Step(NamedTuple):
+    """A raw row with its keys."""
 
-
-def encode_context(context: Context) -> str:
-    """As the triggers store it."""
-    return msgspec.json.encode(context).decode("utf-8")
+    row: RawRow
+    table: _Table
+    old: RowKey | None
+    new: RowKey | None
 
 
 class Sealer:
@@ -68,187 +88,180 @@ class Sealer:
     ) -> None:
         self._transaction = transaction
         self._writer = writer
-        self._shapes = shapes
-        self._fingerprints = {i: fingerprint_of(shape) for i, shape in shapes.items()}
+        self._tables = {table_id: _Table(shape) for table_id, shape in shapes.items()}
         self._known: dict[RowKey, Version] = {}
+        self._moment = (-1, "")
         # Of the group at hand.
         self._seq = 0
         self._hlc = 0
-        self._tx_id = ""
-        self._lineage: Lineage | None = None
+        self._facts: dict[str, object] = {}
         self._boundary: Boundary = "exact"
 
     def seal(self, groups: Sequence[RawGroup]) -> None:
         """Log them in their order; the last one may stay open."""
         writer = self._writer
-        open_key = writer.sealing
-        for group in groups:
-            if open_key is not None and group.key == open_key:
-                self._resume(group)
-            else:
-                self._begin(group)
+        steps = [[self._step(row) for row in group.rows] for group in groups]
+        self._known = writer.find(
+            key for each in steps for s in each for key in (s.old, s.new) if key is not None
+        )
+        open_key, writer.sealing = writer.sealing, None
+        for group, each in zip(groups, steps, strict=True):
+            self._begin(group, going_on=open_key is not None and group.key == open_key)
             open_key = None
-            writer.sealing = None
             logged = writer.last_lsn
-            self._known.update(writer.find(self._keys(group)))
-            self._rows(group)
+            self._log_steps(each)
             if writer.last_lsn > logged:
                 writer.last_seq = self._seq
+            writer.sealing = None
             if not group.is_whole and writer.last_seq == self._seq:
                 writer.sealing = group.key
-        if not groups:
-            writer.sealing = None  # What was open had come to its end.
 
-    def _begin(self, group: RawGroup) -> None:
-        writer = self._writer
-        self._seq = writer.last_seq + 1
+    def _step(self, row: RawRow) -> _Step:
+        table = self._tables[row.table_id]
+        old = None if row.old is None else table.key(row.old)
+        return _Step(row, table, old, None if row.new is None else table.key(row.new))
+
+    def _begin(self, group: RawGroup, *, going_on: bool) -> None:
+        writer, node = self._writer, self._writer.node
+        self._seq = writer.last_seq + (0 if going_on else 1)
         self._hlc = 0
         self._boundary = "exact" if group.is_transaction else "sealed"
-        self._lineage = None
-        self._tx_id = version_id(writer.node.node_id, writer.node.epoch, self._seq)
+        context = Context(version_id(node.node_id, node.epoch, self._seq))
         if group.context:
-            context = _context_decoder.decode(group.context)
-            self._tx_id, self._lineage = context.tx_id, context.lineage
+            context = decode_context(group.context)
+        if going_on:
+            row = self._transaction.fetch_one(_TX_AT, {"lsn": writer.last_lsn})
+            assert row is not None
+            context, self._hlc = Context(row[0], context.lineage), row[1]
+        lineage = context.lineage
+        self._facts = {
+            "tx_id": context.tx_id,
+            "source_node": node.node_id,
+            "origin": node.node_id,
+            "epoch": node.epoch,
+            "seq": self._seq,
+            "boundary": self._boundary,
+            "lineage": None if lineage is None else msgspec.json.encode(lineage).decode("utf-8"),
+            "resolves": None,
+            "extra": None,
+        }
 
-    def _resume(self, group: RawGroup) -> None:
-        writer = self._writer
-        self._begin(group)
-        self._seq = writer.last_seq
-        row = self._transaction.fetch_one(_TX_AT, {"lsn": writer.last_lsn})
-        assert row is not None
-        self._tx_id, self._hlc = row
-
-    def _keys(self, group: RawGroup) -> Iterator[RowKey]:
-        for row in group.rows:
-            shape = self._shapes[row.table_id]
-            for image in (row.old, row.new):
-                if image is not None:
-                    yield RowKey(shape.name, _key(shape, image))
-
-    def _rows(self, group: RawGroup) -> None:
-        replaced: RawRow | None = None
-        for row in self._in_order(group.rows):
+    def _log_steps(self, steps: Sequence[_Step]) -> None:
+        replaced: _Step | None = None
+        for step in self._in_order(steps):
+            row, table = step.row, step.table
             if row.op == "R":
-                replaced = row
+                replaced = step
             elif row.op == "T":
-                self._truncated(row)
-            elif replaced is not None and row.op == "I":
-                if not _is_same_image(replaced.old, row.new):
-                    self._change(row._replace(op="U", old=replaced.old))
+                self._truncated(step)
+            elif row.old is None and row.new is not None and step.new is not None:
+                if replaced is None:
+                    self._log(step, "I", step.new, table.text(row.new), None, None)
+                else:
+                    self._update(step, replaced.row.old or (), row.new, step.new, step.new)
                 replaced = None
+            elif row.new is None and row.old is not None and step.old is not None:
+                self._log(step, "D", step.old, None, table.text(row.old), None)
             else:
-                self._change(row)
+                assert row.old is not None
+                assert row.new is not None
+                assert step.old is not None
+                assert step.new is not None
+                self._update(step, row.old, row.new, step.old, step.new)
 
-    def _in_order(self, rows: Sequence[RawRow]) -> Iterator[RawRow]:
+    def _in_order(self, steps: Sequence[_Step]) -> Iterator[_Step]:
         """A row that points to itself and changes its key is updated by its own cascade.
 
         SQLite runs the cascade before the trigger of the change that set it off, so the row is
         updated under a key that nobody has heard of yet: that update is put behind.
         """
-        early: dict[RowKey, list[RawRow]] = {}
-        for row in rows:
-            shape = self._shapes[row.table_id]
-            if row.op != "U" or not any(f.parent == shape.name for f in shape.foreign_keys):
-                yield row
+        early: dict[RowKey, list[_Step]] = {}
+        for step in steps:
+            old, new = step.old, step.new
+            if not step.table.points_to_itself or old is None or new is None:
+                yield step
                 continue
-            assert row.old is not None
-            assert row.new is not None
-            old, new = (RowKey(shape.name, _key(shape, image)) for image in (row.old, row.new))
             version = self._known.get(old)
             if old == new and (version is None or not version.is_alive):
-                early.setdefault(old, []).append(row)
+                early.setdefault(old, []).append(step)
             else:
-                yield row
+                yield step
                 yield from early.pop(new, ())
         for late in early.values():
             yield from late
 
-    def _truncated(self, row: RawRow) -> None:
+    def _truncated(self, step: _Step) -> None:
         """TRUNCATE says nothing of the rows: all that are known to be alive are gone."""
         self._writer.flush()
-        name = self._shapes[row.table_id].name
-        for key, version in list(alive_keys(self._transaction, name)):
+        for key, version in list(alive_keys(self._transaction, step.table.name)):
             self._known[key] = version
-            self._log(row, "D", key, NULL, NULL, None)
+            self._log(step, "D", key, None, None, None)
 
-    def _change(self, row: RawRow) -> None:
-        shape = self._shapes[row.table_id]
-        old = None if row.old is None else dict(zip(shape.names, row.old, strict=True))
-        new = None if row.new is None else dict(zip(shape.names, row.new, strict=True))
-        key = RowKey(shape.name, key_text({k: (old or new or {})[k] for k in shape.key}))
-        if new is None:
-            before = NULL if old is None else msgspec.Raw(encode_values(old))
-            self._log(row, "D", key, NULL, before, None)
-            return
-        payload = msgspec.Raw(encode_values(new))
-        if old is None:
-            self._log(row, "I", key, payload, NULL, None)
-            return
-        changed = {name: value for name, value in old.items() if not is_same(value, new[name])}
-        new_key = RowKey(shape.name, key_text({k: new[k] for k in shape.key}))
-        self._log(
-            row,
-            "U",
-            key,
-            payload,
-            msgspec.Raw(encode_values(changed)),
-            None if new_key == key else new_key,
-        )
+    def _update(
+        self,
+        step: _Step,
+        old: Sequence[Value],
+        new: Sequence[Value],
+        key: RowKey,
+        new_key: RowKey,
+    ) -> None:
+        before = step.table.changed(old, new)
+        if before != "{}":  # OR REPLACE may put the same row in its place.
+            to = None if new_key == key else new_key
+            self._log(step, "U", key, step.table.text(new), before, to)
 
     def _log(
         self,
-        row: RawRow,
+        step: _Step,
         op: Operation,
         key: RowKey,
-        payload: msgspec.Raw,
-        before: msgspec.Raw,
+        payload: str | None,
+        before: str | None,
         new_key: RowKey | None,
     ) -> None:
         """One change, and the versions that it leaves."""
         writer, known = self._writer, self._known
-        at = datetime.fromtimestamp(row.at_ms / 1000, UTC)
+        at_ms = step.row.at_ms
         if self._hlc == 0 or self._boundary == "sealed":
-            self._hlc = writer.last_hlc = tick(writer.last_hlc, at)
+            self._hlc = writer.last_hlc = max(writer.last_hlc + 1, at_ms << COUNTER_BITS)
         base, new_base = known.get(key), known.get(new_key) if new_key else None
         authority = self._hlc if writer.node.is_main else _authority(base, new_base)
-        last = base.causal_length if base else 0
-        new_last = new_base.causal_length if new_base else 0
-        change = Change(
-            lsn=0,
-            tx_id=self._tx_id,
-            table_name=key.table_name,
-            pk_json=msgspec.Raw(key.pk_json.encode("utf-8")),
-            op=op,
-            payload=payload,
-            before=before,
-            tombstone=int(op == "D"),
-            created_at=utc_text(at),
-            source_node=writer.node.node_id,
-            origin=writer.node.node_id,
-            epoch=writer.node.epoch,
-            seq=self._seq,
-            hlc=self._hlc,
-            authority=authority,
-            base=base.id if base else None,
-            # The row of the old key is gone when the change gives it another one.
-            causal_length=next_causal_length(last, "D" if new_key else op),
-            new_base=new_base.id if new_base else None,
-            new_causal_length=next_causal_length(new_last, "I") if new_key else 0,
-            boundary=self._boundary,
-            schema=self._fingerprints[row.table_id],
-            lineage=self._lineage,
-        )
-        writer.add(change)
-        known[key] = change.version
-        writer.put(key, change.version)
+        # The row of the old key is gone when the change gives it another one.
+        length = next_causal_length(base.causal_length if base else 0, "D" if new_key else op)
+        new_length = 0
+        node = writer.node
+        known[key] = Version(node.node_id, node.epoch, self._seq, self._hlc, length, authority)
+        writer.put(key, known[key])
         if new_key is not None:
-            known[new_key] = change.new_version
-            writer.put(new_key, change.new_version)
+            new_length = next_causal_length(new_base.causal_length if new_base else 0, "I")
+            known[new_key] = Version(
+                node.node_id, node.epoch, self._seq, self._hlc, new_length, authority
+            )
+            writer.put(new_key, known[new_key])
+        writer.add_row(
+            {
+                **self._facts,
+                "table_name": key.table_name,
+                "pk_json": key.pk_json,
+                "op": op,
+                "payload": payload,
+                "before": before,
+                "tombstone": int(op == "D"),
+                "created_at": self._created_at(at_ms),
+                "hlc": self._hlc,
+                "authority": authority,
+                "base": base.id if base else None,
+                "causal_length": length,
+                "new_base": new_base.id if new_base else None,
+                "new_causal_length": new_length,
+                "schema": step.table.fingerprint,
+            }
+        )
 
-
-def _key(shape: TableShape, image: Sequence[Value]) -> str:
-    values: Values = dict(zip(shape.names, image, strict=True))
-    return key_text({name: values[name] for name in shape.key})
+    def _created_at(self, at_ms: int) -> str:
+        if self._moment[0] != at_ms:
+            self._moment = at_ms, utc_text(datetime.fromtimestamp(at_ms / 1000, UTC))
+        return self._moment[1]
 
 
 def _authority(*bases: Version | None) -> int:
@@ -262,9 +275,3 @@ def is_same(one: Value, other: Value) -> bool:
     if isinstance(one, float):
         return repr(one) == repr(other)
     return one == other
-
-
-def _is_same_image(one: Sequence[Value] | None, other: Sequence[Value] | None) -> bool:
-    if one is None or other is None:
-        return False
-    return all(map(is_same, one, other))
