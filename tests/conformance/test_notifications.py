@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from stepwell import BatchStatus, Job, Node, PartitionedStep, PartitionResult
+from stepwell.doctor.examine import examine
 from stepwell.notifications import Notifier
 from stepwell.notifications.notifier import PAUSES_S
 from stepwell.repository.history import Because
@@ -373,6 +374,7 @@ def test_attempts_end_and_are_a_finding(
         "'billing' FAILED: channel 'desk' has failed 3 times: the webhook answered 500"
         == finding.what
     )
+    assert "notification_not_delivered" in [f.code for f in examine(node.database)]
 
 
 def test_a_receiver_that_hangs_costs_one_attempt(node: Node) -> None:

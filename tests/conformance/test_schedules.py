@@ -12,6 +12,7 @@ import pytest
 from pydantic import field_validator
 
 from stepwell import BatchStatus, Job, Node, Parameters
+from stepwell.doctor.examine import examine
 from stepwell.errors import (
     InvalidSchedule,
     InvalidSetting,
@@ -207,9 +208,11 @@ def test_three_nights_without_a_worker(
     node.schedules.add("tidy", "0 2 * * *", catch_up=policy)
     clock.advance(2 * DAY_S + 10 * HOUR_S)
     waiting = [code for code, _ in told(node)]
+    by_the_doctor = [finding.code for finding in examine(node.database)]
     node.schedules.fire_due()
 
     assert ["schedule_overdue"] == waiting
+    assert "schedule_overdue" in by_the_doctor
     assert expected == dues(node)
     assert wrong == [code for code, _ in told(node)]
     [schedule] = node.schedules.list_schedules()

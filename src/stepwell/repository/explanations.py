@@ -83,5 +83,7 @@ EXPLANATIONS = {
     "schedule_ahead_of_clock": "Nothing is started before that time has come.",
     "scheduled_run_waits": "It was due and registered, and no worker has taken it: none runs, none"
     " knows the job, or what it needs is in use.",
+    "notification_not_delivered": "Somebody should have been told, and the channel took nothing as"
+    " often as it was tried. It is not tried again; after a week it is forgotten.",
     "unknown_status": "No rule knows this status, so nothing can be done with the execution.",
 }

@@ -89,7 +89,7 @@ def _of_schedule(
             severity=Severity.ERROR,
             where=where,
             what=f"job {job_name!r} was due {next_due.isoformat()} and was not started",
-            hint="a worker that knows the job must run; its log says why it could not start it",
+            hint="`stepwell work` starts it, if it knows the job; its log says why it cannot",
         )
     if skipped is not None:
         yield Finding(

@@ -25,6 +25,7 @@ from stepwell.repository.executions import running_executions
 from stepwell.repository.explanations import EXPLANATIONS
 from stepwell.repository.held import stale_locks
 from stepwell.repository.invariants import Check
+from stepwell.repository.notifications import notification_findings
 from stepwell.repository.orphans import orphans
 from stepwell.repository.owners import find_owner
 from stepwell.repository.recovery import dead_executions
@@ -78,7 +79,7 @@ def checks_of_copy(known: Known) -> dict[str, Check]:
     """Those of them that ask nobody whether he is alive: in a copy nobody is."""
     named: dict[str, Check] = {
         "R22 orphan": orphans,
-        "schedules": lambda reader: _schedules(reader, known),
+        "schedules and notifications": lambda reader: _not_done(reader, known),
     }
     for number, rule in enumerate(RULES):
         named[f"{rule.rule} {rule.code} {number}"] = _check(rule, known)
@@ -105,10 +106,14 @@ def _finding(code: str, rule: str, where: str, what: str, **more: Any) -> Findin
     )
 
 
-def _schedules(reader: Reader, known: Known) -> list[Finding]:
+def _not_done(reader: Reader, known: Known) -> list[Finding]:
+    """What should have started by itself, and who should have been told."""
     return [
         replace(finding, explanation=EXPLANATIONS[finding.code])
-        for finding in schedule_findings(reader, now=known.now)
+        for finding in (
+            *schedule_findings(reader, now=known.now),
+            *notification_findings(reader, now=known.now),
+        )
     ]
 
 
