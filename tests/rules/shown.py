@@ -103,6 +103,10 @@ def write(items: list[int]) -> None:
     SEEN.append(items)
 
 
+def note(items: list[int]) -> None:
+    SEEN.append(items)
+
+
 def odd(item: int) -> int | None:
     if item == 2:
         raise Wrong(item)

@@ -366,3 +366,28 @@ def test_the_properties_of_a_plan_on_a_restart(node: Node, tmp_path: Path, langu
     assert COMPLETED is ended.batch_status
     again = ["B0", "B1"] if language == "xml" else ["A0", "A1"]
     assert ["A0", "A1", *again] == SEEN
+
+
+def numbers_of(step: object, count: int = 2) -> list[int]:
+    """A function as reader, with a property."""
+    return list(range(count))
+
+
+@pytest.mark.parametrize(
+    ("reader", "expected"),
+    [
+        (f"{__name__}:numbers_of", [0, 1]),
+        (f"{{ref: '{__name__}:numbers_of', properties: {{count: 3}}}}", [0, 1, 2]),
+        ("listed", [7, 8]),
+    ],
+)
+def test_a_reader_may_be_a_function_or_a_list(
+    node: Node, tmp_path: Path, reader: str, expected: list[int]
+) -> None:
+    """S77, S87."""
+    know(node, listed=[7, 8])
+    body = f"steps: [{{step: a, chunk: {{reader: {reader}, writer: '{HERE}:note'}}}}]"
+    job_file(node, tmp_path, "yaml", body)
+
+    assert COMPLETED is run(node).batch_status
+    assert [expected] == SEEN

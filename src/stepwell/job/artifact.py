@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from stepwell.errors import InvalidSetting
+from stepwell.job.importable import NotImportable, import_path, load_path
+
+ARTIFACTS = "artifacts"  # The mapping of short names in a module (S79).
 
 
 @dataclass(frozen=True)
@@ -39,19 +43,36 @@ def make_artifact(artifact: Any, scope: Scope) -> Any:
     return artifact
 
 
+class _Place(NamedTuple):
+    """Where another process finds a registered artifact: in a module's mapping, or by itself."""
+
+    path: str
+    key: str | None = None
+
+    def load(self) -> Any:
+        """Import it."""
+        found = load_path(self.path)
+        return found if self.key is None else found[self.key]
+
+
 class ArtifactRegistry:
     """The short names that job files may use as ``ref`` (S79); two of one name are refused.
 
     A module that the settings name in ``jobs`` gives them in a mapping called ``artifacts``::
 
         artifacts = {"recalculateDay": RecalculateDay, "audit": AuditListener}
+
+    In another process it finds the same names again, importing what is asked for (S193).
     """
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Any, str]] = {}
+        self._places: dict[str, _Place] = {}
 
-    def add(self, name: str, artifact: Any, *, origin: str) -> None:
+    def add(self, name: str, artifact: Any, *, origin: str, module: str | None = None) -> None:
         """Register a class, a function or an object; the same a second time is nothing.
+
+        ``module`` has it in its ``artifacts``.
 
         Raises:
             InvalidSetting: another artifact has the name.
@@ -64,10 +85,35 @@ class ArtifactRegistry:
                 hint="rename one of them",
                 fields={"artifact": name, "origins": [first, origin]},
             )
+        if module is not None:
+            self._places.setdefault(name, _Place(f"{module}:{ARTIFACTS}", name))
 
     def find(self, name: str) -> Any | None:
         """The artifact of this name, or None."""
-        return self._known.get(name, (None, ""))[0]
+        if name in self._known:
+            return self._known[name][0]
+        place = self._places.get(name)
+        return None if place is None else place.load()
+
+    def require_portable(self, name: str) -> None:
+        """Refuse a name that means nothing in another process.
+
+        Raises:
+            NotImportable: neither does a module have it in ``artifacts``, nor has it a path.
+        """
+        if name not in self._known or name in self._places:
+            return
+        try:
+            self._places[name] = _Place(import_path(self._known[name][0]))
+        except NotImportable as error:
+            raise NotImportable(f"no module of `jobs` has artifact {name!r}, and {error}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._known))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: where the artifacts are, not they themselves."""
+        for name in self._known:
+            with suppress(NotImportable):  # Whoever needs it has been refused.
+                self.require_portable(name)
+        return {"_known": {}, "_places": self._places}

@@ -9,13 +9,16 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from types import FunctionType
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from stepwell.job.job import Job
-from stepwell.job.step import PartitionedStep
+from stepwell.job.parameters import Parameters
+from stepwell.job.step import ChunkStep, PartitionedStep
 
 PROGRAM = ("__main__", "__mp_main__")  # What was started is no module that others can import.
 ON_THREADS = ("inline", "threads")
@@ -37,6 +40,39 @@ class Found(NamedTuple):
         if self.step is None:
             return value
         return next(step for step in partitioned_steps(value.steps) if step.name == self.step)
+
+
+class Sent(NamedTuple):
+    """A definition that travels itself: everything in it is plain data or found by its path."""
+
+    step: PartitionedStep
+
+    def load(self) -> PartitionedStep:
+        """The step, for its partitions alone."""
+        return self.step
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """A part of a step, made by a job file, that is found again in another process."""
+
+    def require_portable(self) -> None:
+        """Refuse to travel.
+
+        Raises:
+            NotImportable: something that it names means nothing there.
+        """
+
+
+class Loads(Protocol):
+    """Finds something again in another process."""
+
+    def load(self) -> Any:
+        """Import it, or make it again."""
+
+
+# What a parameters' model has that no module holds: a Loads that makes it again.
+MADE_BY = "__made_by__"
 
 
 def is_off_thread(step: PartitionedStep) -> bool:
@@ -110,11 +146,11 @@ def partitioned_steps(elements: Sequence[Any]) -> Iterator[PartitionedStep]:
         yield from partitioned_steps(getattr(element, "elements", getattr(element, "flows", ())))
 
 
-def find_work(job: Job, step: PartitionedStep) -> Found:
+def find_work(job: Job, step: PartitionedStep) -> Found | Sent:
     """Where another process finds what it needs to run a partition.
 
-    A function is found by its own path; a ChunkStep, an object, and a function beside a collector
-    through the step's definition.
+    A function is found by its own path. What is made of functions, or by a job file, travels
+    itself; a ChunkStep or an object of a job in Python is found through the step's definition.
 
     Raises:
         NotImportable: say why in the message.
@@ -124,7 +160,74 @@ def find_work(job: Job, step: PartitionedStep) -> Found:
         path = import_path(run)
         if step.collector is None:
             return Found(path)
-    return find_step(job, step)
+    parts = list(_parts(step))
+    if not all(isinstance(one, (Portable, FunctionType, type)) for one in parts):
+        return find_step(job, step)
+    require_portable(parts)
+    hears_chunks = not inspect.isfunction(run)
+    return Sent(
+        replace(
+            step,
+            partitions=[],
+            executor="inline",
+            analyzer=None if step.analyzer is None else True,
+            reducer=None,
+            listeners=step.listeners if hears_chunks else (),
+        )
+    )
+
+
+def _parts(step: PartitionedStep) -> Iterator[Any]:
+    """What must be found where a partition runs."""
+    if isinstance(step.run, ChunkStep):
+        yield from chunk_parts(step.run)
+        yield from (*step.listeners, *step.run.listeners)
+    else:
+        yield step.run
+        if not inspect.isfunction(step.run):
+            yield from step.listeners
+    if step.collector is not None:
+        yield step.collector
+
+
+def chunk_parts(chunk: ChunkStep[Any, Any]) -> Iterator[Any]:
+    """The artifacts, functions and classes that a chunk is made of."""
+    processor: Any = chunk.processor
+    processors = processor if isinstance(processor, (list, tuple)) else [processor]
+    for part in (chunk.reader, *processors, chunk.writer, chunk.checkpoint):
+        if part is not None:
+            yield part
+    for policy in (chunk.skip, chunk.retry):
+        if policy is not None:
+            yield from (*policy.include, *policy.exclude)
+    if chunk.retry is not None:
+        no_rollback = chunk.retry.no_rollback
+        yield from (*no_rollback.include, *no_rollback.exclude)
+        if callable(chunk.retry.backoff):
+            yield chunk.retry.backoff
+
+
+def require_portable(parts: Iterable[Any]) -> None:
+    """Refuse parts that another process does not find again.
+
+    Raises:
+        NotImportable: names the first of them.
+    """
+    for part in parts:
+        if isinstance(part, Portable):
+            part.require_portable()
+        else:
+            import_path(part)
+
+
+def find_model(model: type[Parameters]) -> Loads:
+    """Where another process finds the model of a job's parameters.
+
+    Raises:
+        NotImportable: say why in the message.
+    """
+    made_by: Loads | None = vars(model).get(MADE_BY)
+    return Found(import_path(model)) if made_by is None else made_by
 
 
 def off_thread_faults(job: Job, step: PartitionedStep) -> Iterator[str]:
@@ -142,6 +245,6 @@ def off_thread_faults(job: Job, step: PartitionedStep) -> Iterator[str]:
         )
     if job.parameters is not None:
         try:
-            import_path(job.parameters)
+            find_model(job.parameters)
         except NotImportable as error:
             yield f"the parameters' model must be found by other processes, but {error}"

@@ -13,11 +13,9 @@ from types import ModuleType
 from typing import Protocol
 
 from stepwell.errors import InvalidSetting, NoSuchJob
-from stepwell.job.artifact import ArtifactRegistry
+from stepwell.job.artifact import ARTIFACTS, ArtifactRegistry
 from stepwell.job.invariant import Invariant
 from stepwell.job.job import Job
-
-ARTIFACTS = "artifacts"  # The mapping of short names in a module (S79).
 
 
 class JobSource(Protocol):
@@ -139,7 +137,9 @@ class JobRegistry:
             named = getattr(module, ARTIFACTS, None)
             if isinstance(named, Mapping):
                 for short_name, artifact in named.items():
-                    self.artifacts.add(str(short_name), artifact, origin=f"module {name}")
+                    self.artifacts.add(
+                        str(short_name), artifact, origin=f"module {name}", module=name
+                    )
 
     def add_invariant(self, invariant: Invariant, *, origin: str) -> None:
         """Register an invariant of the project's; the same value a second time is nothing.

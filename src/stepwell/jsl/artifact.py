@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stepwell.job.artifact import ArtifactRegistry, Scope
 from stepwell.job.check import ASYNC_METHODS
+from stepwell.job.importable import PROGRAM, NotImportable
 from stepwell.job.listener import JOB_CALLBACKS, STEP_CALLBACKS
 from stepwell.jsl.expression import Template
 from stepwell.jsl.fault import did_you_mean
@@ -28,15 +29,17 @@ from stepwell.jsl.surroundings import complete
 class ReferencedArtifact:
     """An ArtifactFactory of one ``ref``; what waits for the partition is completed there.
 
+    In another process it is looked up again: what a ``ref`` means is never sent (S193).
+
     Attributes:
         target: What ``ref`` means; None while it waits.
-        registry: Where a waiting ``ref`` is looked up.
+        registry: Where ``ref`` is looked up.
     """
 
     ref: Template
     properties: tuple[tuple[str, Template], ...]
     target: Any
-    registry: ArtifactRegistry | None = None
+    registry: ArtifactRegistry = field(compare=False)
 
     def create_artifact(self, scope: Scope) -> Any:
         """A new instance with its properties and contexts (S76, S77, S86, S87).
@@ -48,11 +51,27 @@ class ReferencedArtifact:
         if target is None:
             ref = complete(self.ref, scope.partition)
             try:
-                target = find_artifact(ref, self.registry or ArtifactRegistry())
+                target = find_artifact(ref, self.registry)
             except NotFound as error:
                 raise ValueError(f"cannot make artifact {ref!r}: {error.fact}") from error
         properties = {name: complete(value, scope.partition) for name, value in self.properties}
         return create(target, properties, scope)
+
+    def require_portable(self) -> None:
+        """Refuse a ``ref`` that means nothing in another process (S193).
+
+        Raises:
+            NotImportable: it was registered by the program alone, or is of the program itself.
+        """
+        if not isinstance(self.ref, str):
+            return  # It waits for its partition, which fails when it leads nowhere.
+        if self.registry.find(self.ref) is not None:
+            self.registry.require_portable(self.ref)
+        elif self.ref.partition(":")[0] in PROGRAM:
+            raise NotImportable(f"{self.ref!r} is in the program itself")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ReferencedArtifact, (self.ref, self.properties, None, self.registry)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from stepwell.errors import JobStartError
 from stepwell.job.artifact import ArtifactRegistry, Scope
+from stepwell.job.importable import chunk_parts, require_portable
 from stepwell.job.policy import ExceptionFilter, Retry, Skip
 from stepwell.job.step import ChunkStep
 from stepwell.jsl.artifact import CHECKPOINT, PROCESSOR, READER, WRITER
@@ -143,6 +144,15 @@ class WaitingChunk:
             listed = "; ".join(str(fault) for fault in faults.sorted() if fault.is_error)
             raise JobStartError(f"cannot run a partition of step {self.name!r}: {listed}")
         return step
+
+    def require_portable(self) -> None:
+        """Refuse artifacts and classes that another process does not find again (S193).
+
+        Raises:
+            NotImportable: names the first of them.
+        """
+        reading = Reading(self.surroundings, self.registry, Faults(), self.language)
+        require_portable(chunk_parts(build_chunk(self.chunk, self.name, reading)))
 
 
 def build_partition_chunk(chunk: ChunkElement, name: str, reading: Reading) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any, get_args
 from pydantic import Field, TypeAdapter, ValidationError, create_model
 
 from stepwell.job.artifact import ArtifactRegistry
+from stepwell.job.importable import MADE_BY
 from stepwell.job.parameters import NonIdentifying, Parameters
 from stepwell.jsl.fault import Faults, did_you_mean
 from stepwell.jsl.model import ParameterElement, Text
@@ -54,7 +56,22 @@ def build_parameters(
             )
             continue
         fields[name] = _field(parameter, registry, faults)
-    return create_model(f"Parameters of {job_name}", __base__=Parameters, **fields)
+    model = create_model(f"Parameters of {job_name}", __base__=Parameters, **fields)
+    setattr(model, MADE_BY, WrittenModel(job_name, written, registry))
+    return model
+
+
+@dataclass(frozen=True)
+class WrittenModel:
+    """What a job file says of its parameters: makes the model again in another process (S193)."""
+
+    job_name: str
+    written: tuple[ParameterElement, ...]
+    registry: ArtifactRegistry
+
+    def load(self) -> type[Parameters] | None:
+        """The same model; its faults have refused the start."""
+        return build_parameters(self.job_name, self.written, self.registry, Faults())
 
 
 def _named_model(

@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeVar
 
 from stepwell.job.artifact import ArtifactRegistry
 from stepwell.jsl.artifact import (
-    READER,
     ReferencedArtifact,
     Role,
     argument_faults,
@@ -204,10 +203,9 @@ class Reading:
                 target = inside.target(name, element, what)
                 if target is not None:
                     self._check_target(target, name, role, element, properties, what)
-        if target is not None and not properties and _is_ready(target, role):
+        if is_function(target) and not properties:
             return target
-        registry = self.registry if target is None else None
-        return ReferencedArtifact(ref or "", tuple(properties.items()), target, registry)
+        return ReferencedArtifact(ref or "", tuple(properties.items()), target, self.registry)
 
     def target(self, name: str, element: ArtifactElement, what: str) -> Any:
         """What a ``ref`` means."""
@@ -248,13 +246,6 @@ class Reading:
         except NotFound as error:
             self.faults.error(text.line, f"{what}: {error.fact}", error.hint)
             return None
-
-
-def _is_ready(target: Any, role: Role) -> bool:
-    """A function is an artifact itself, and a list of items is read by many."""
-    return is_function(target) or (
-        role is READER and not isinstance(target, type) and not hasattr(target, "read")
-    )
 
 
 def _number(text: str) -> float | None:

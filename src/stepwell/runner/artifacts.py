@@ -32,7 +32,7 @@ def make_reader(step: ChunkStep[Any, Any], scope: Scope) -> Any:
     """An ItemReader of its own for this execution; a plain iterable, say a file, is wrapped."""
     reader = make_artifact(step.reader, scope)
     if reader is not step.reader:
-        return reader
+        return reader if hasattr(reader, "read") else IterableReader(reader)
     if hasattr(reader, "read") and hasattr(reader, "checkpoint"):
         return copy.copy(reader)
     return IterableReader(reader)

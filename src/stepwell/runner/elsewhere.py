@@ -20,7 +20,6 @@ from stepwell.execution.json import from_json
 from stepwell.execution.records import Partition
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus
-from stepwell.job.importable import load_path
 from stepwell.job.parameters import restore_parameters
 from stepwell.job.step import PartitionedStep
 from stepwell.logs import follow_parent
@@ -155,7 +154,7 @@ class _Workshop:
 def _make_work(brief: Brief, repository: JobRepository) -> PartitionWork:
     """Rebuild the contexts from the brief (S75) and import what runs a partition."""
     running = RunningElsewhere(repository, brief)
-    model = None if brief.model is None else load_path(brief.model)
+    model = None if brief.model is None else brief.model.load()
     parameters = restore_parameters(brief.job.job_name, model, brief.job.parameters).value
     data = from_json(brief.job_context)
     job = JobContext(

@@ -127,9 +127,12 @@ class PartitionWork:
         try:
             context.input = value = self._decode(partition.input)
             scope = Scope(context.job, context, value if isinstance(value, Mapping) else None)
-            if isinstance(self._definition.run, ChunkStep):
-                return self._run_chunks(self._definition.run, context, books, scope, tell)
-            return self._run_function(value, context, scope, tell)
+            run: Any = self._definition.run
+            if self._function is None:  # A job file may make the chunk itself anew, too (S83).
+                run = make_artifact(run, scope)
+            if isinstance(run, ChunkStep):
+                return self._run_chunks(run, context, books, scope, tell)
+            return self._run_function(run, value, context, scope, tell)
         except StopApplied:  # While it waited for a lock.
             return self._stopped(context, None)
         except (LostOwnership, KeyboardInterrupt):
@@ -144,13 +147,9 @@ class PartitionWork:
     # --- a function, or the object of a job file ---------------------------------------------
 
     def _run_function(
-        self, value: Any, context: PartitionContext, scope: Scope, tell: Tell
+        self, artifact: Any, value: Any, context: PartitionContext, scope: Scope, tell: Tell
     ) -> PartitionEnd:
-        if self._function is None:
-            artifact = make_artifact(self._definition.run, scope)
-            function = _Function(artifact)
-        else:
-            artifact, function = self._definition.run, self._function
+        function = self._function or _Function(artifact)
         try:
             with self._running.stoppable(artifact):
                 returned = function.call(value, context)
@@ -309,6 +308,8 @@ def _attempts_message(context: PartitionContext) -> str | None:
     if not context.error_count:
         return None
     first = context.errors[0]
+    if context.error_count == 1:
+        return f"1 attempt failed, at {first.key}: {first.failure.message}"
     return (
         f"{context.error_count} attempts failed, the first at {first.key}: {first.failure.message}"
     )

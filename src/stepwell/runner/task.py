@@ -15,7 +15,7 @@ from stepwell.errors import StepwellError
 from stepwell.execution.json import from_json, to_json
 from stepwell.execution.records import JobExecution, Partition, StepExecution
 from stepwell.execution.result import ElsewhereFailed, Failure
-from stepwell.job.importable import Found, find_work, import_path
+from stepwell.job.importable import Found, Loads, Sent, find_model, find_work
 from stepwell.job.job import Job
 from stepwell.job.step import PartitionedStep
 from stepwell.runner.context import StepContext
@@ -29,7 +29,7 @@ class Brief(NamedTuple):
     Attributes:
         url, options: How the database is opened there.
         job, step: The records, with the fence under which everything is written (S194).
-        model: The import path of the parameters' model; None without one.
+        model: Where the parameters' model is found; None without one.
         job_context: The JobContext's data, of which each partition has a copy (S71).
         work: Where what runs a partition is found.
         tells: Whether there is an analyzer that hears payloads.
@@ -39,11 +39,11 @@ class Brief(NamedTuple):
     options: DatabaseOptions
     job: JobExecution
     step: StepExecution
-    model: str | None
+    model: Loads | None
     job_properties: dict[str, str]
     step_properties: dict[str, str]
     job_context: str
-    work: Found
+    work: Found | Sent
     tells: bool
 
 
@@ -70,7 +70,7 @@ def make_brief(
         options=database.options,
         job=running.job,
         step=running.step(context.step_execution_id),
-        model=import_path(type(job.parameters)) if has_model else None,
+        model=find_model(type(job.parameters)) if has_model else None,
         job_properties=dict(job.properties),
         step_properties=dict(definition.properties),
         job_context=to_json(job.context, what="the job's context"),

@@ -33,7 +33,8 @@ def _safely_joined(parts: list[Template]) -> Template:
         before = safe[-1] if safe else ""
         if isinstance(part, str) and not isinstance(before, str) and part.startswith(("?:", "?")):
             safe.append(" ")
-        if not isinstance(part, str) and isinstance(before, str) and before.endswith("#"):
+        ends_open = isinstance(before, str) and before.endswith("#")
+        if ends_open and not (isinstance(part, str) and not part.startswith("{")):
             safe.append(" ")
         safe.append(part)
     return join(safe)
