@@ -167,7 +167,7 @@ class Node:
 
             load_job_files(
                 self.registry,
-                settings.job_files,
+                settings.job_file_paths(),
                 settings.folder,
                 system_properties=settings.system_properties,
             )

@@ -165,6 +165,31 @@ class Settings:
         url = self._absolute(self.sync_database)
         return None if url in ("", self.database_url) else url
 
+    def job_file_paths(self) -> list[Path]:
+        """The files that ``job_files`` names, in the order of its patterns.
+
+        Raises:
+            InvalidSetting: a path without wildcards leads nowhere.
+        """
+        return [path for pattern in self.job_files for path in self._matching(pattern)]
+
+    def _matching(self, pattern: str) -> list[Path]:
+        top, below = self.folder, pattern
+        if Path(pattern).is_absolute():
+            top = Path(Path(pattern).anchor)
+            below = str(Path(pattern).relative_to(top))
+        paths = sorted(path for path in top.glob(below) if path.is_file())
+        if paths or set("*?[") & set(pattern):
+            return paths
+        near = [path.name for path in (self.folder / pattern).parent.glob("*")]
+        close = difflib.get_close_matches(Path(pattern).name, near, n=1)
+        raise InvalidSetting(
+            f"job_files must name job files, got {pattern!r}, and there is none in"
+            f" {str(self.folder)!r}",
+            hint=f"did you mean {close[0]!r}?" if close else "it is relative to stepwell.toml",
+            fields={"setting": "job_files", "pattern": pattern},
+        )
+
     def _absolute(self, url: str) -> str:
         prefix = "sqlite:///"
         if url.startswith(prefix):

@@ -386,3 +386,20 @@ def test_a_faulty_file_is_shown_with_the_first_of_its_faults(folder: Folder) -> 
     assert "#   `stepwell jobs check jobs/night.xml` says all\n" in out
     put(folder, "jobs/night.xml", "job: night")
     folder.call("jobs", "show", "night").refused(2, "this is no well-formed XML", "jobs check")
+
+
+def test_the_hint_of_a_restart_gives_an_xml_job_its_parameters_again(folder: Folder) -> None:
+    """S10: from `run`, `status` and `recover`, quoted for a shell; a YAML job remembers them."""
+    put(folder, "jobs/night.xml", xml('<step id="a"><batchlet ref="steps:fail"/></step>'))
+    put(folder, "jobs/good.yaml", "job: good\nsteps: [{step: a, tasklet: 'steps:fail'}]\n")
+    with (folder.path / "steps.py").open("a") as file:
+        file.write("\ndef fail():\n    raise RuntimeError('no')\n")
+
+    run = folder.call("run", "night", "day=20", "name=Ada's").out
+    status = folder.done("status", "1").out
+    good = folder.call("run", "good", "day=20").out
+
+    command = """stepwell restart 1 day=20 'name=Ada'"'"'s'"""
+    assert f"hint: `{command}` goes on where it stopped" in run
+    assert f"hint: `{command}` goes on where it stopped" in status
+    assert "hint: `stepwell restart 2` goes on where it stopped" in good

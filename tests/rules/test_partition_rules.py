@@ -32,6 +32,7 @@ from stepwell.job.artifact import Scope
 from stepwell.repository.plans import list_plan
 from stepwell.repository.steps import get_context
 from stepwell.testing import FrozenClock
+from tests.conformance.stories import counts as row_counts
 from tests.rules.events import (
     TABLE,
     WITHIN_S,
@@ -1234,11 +1235,44 @@ def test_attempts_make_a_partial_of_what_succeeded(lite: Node) -> None:
     ]
     assert (ERRORS_MAX, {"done": 100}) == (len(third.errors), third.counts)
     assert (third.message or "").startswith("50 attempts failed, the first at 1")
+    assert "1 attempt failed, at 1: 1" == second.message
     assert ("COMPLETED", "PARTIAL", (3, 3, 0, 2)) == (
         step.batch_status,
         step.result,
         counters(step),
     )
+
+
+def test_the_step_names_the_first_partition_that_failed(lite: Node) -> None:
+    """S162: by name and number; one without a name of its own by its number."""
+
+    def part(day: date) -> None:
+        if day.day > 20:
+            raise Wrong(day.day)
+
+    days = [date(2026, 11, 20), date(2026, 11, 21)]
+    _, step = run(lite, PartitionedStep("parts", days, part, executor="inline"))
+
+    assert "the first was '2026-11-21' (number 1): tests.rules.events.Wrong: 21" in failure(step)
+
+
+class Unreadable:
+    """Nothing that JSON could be decoded to."""
+
+
+@pytest.mark.parametrize("annotation", [Unreadable, StepContext, list[Unreadable]])
+def test_an_input_that_cannot_be_decoded_is_refused(lite: Node, annotation: Any) -> None:
+    """S183, S195: before anything is recorded."""
+
+    def part(n: Any) -> None: ...
+
+    part.__annotations__["n"] = annotation
+    before = row_counts(lite)
+
+    with pytest.raises(JobStartError) as refused:
+        run(lite, PartitionedStep("parts", [1], part))
+    assert "step 'parts': run must take what JSON can be decoded to" in refused.value.message
+    assert before == row_counts(lite)
 
 
 def test_what_was_attempted_before_a_failure_stays_beside_it(lite: Node) -> None:

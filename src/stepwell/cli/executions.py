@@ -161,7 +161,7 @@ def _recover_dead(node: Node, output: Output, reason: str | None) -> None:
         output.json({"recovered": [execution_json(execution) for execution in recovered]})
         return
     for execution in recovered:
-        _tell_recovered(output, execution)
+        _tell_recovered(node, output, execution)
     if not recovered:
         output.line("nothing to recover: no execution that runs has a dead owner")
 
@@ -177,7 +177,7 @@ def _recover_one(
     if output.wants_json:
         output.json({"recovered": [execution_json(execution)] if changed else []})
     elif changed:
-        _tell_recovered(output, execution)
+        _tell_recovered(node, output, execution)
     elif execution.batch_status.is_running:
         output.line(f"nothing to recover: execution {execution_id} waits for a worker")
     else:
@@ -187,12 +187,15 @@ def _recover_one(
         )
 
 
-def _tell_recovered(output: Output, execution: JobExecution) -> None:
+def _tell_recovered(node: Node, output: Output, execution: JobExecution) -> None:
+    from stepwell.cli.restarting import restart_in
+
+    with_parameters = node.operator.get_job_execution(execution.execution_id)
     why = execution.failure.message if execution.failure else ""
     output.line(
         f"recovered execution {execution.execution_id} of job {execution.job_name!r}: {why}"
     )
-    output.line(f"  hint: `stepwell restart {execution.execution_id}` goes on where it stopped")
+    output.line(f"  hint: `{restart_in(node.settings)(with_parameters)}` goes on where it stopped")
 
 
 def _printed_json(output: Output, execution: JobExecution) -> bool:

@@ -15,6 +15,7 @@ from stepwell.cli.changes import Changes
 from stepwell.cli.output import Output, end_at_once, note
 from stepwell.cli.reading import Look, Watch
 from stepwell.cli.representation import look_json
+from stepwell.cli.restarting import restart_in
 from stepwell.cli.running import parameters_text, running_page, summary_page
 from stepwell.cli.signals import StopSignals
 from stepwell.clock import Clock
@@ -40,7 +41,7 @@ class Foreground:
         self._node = node
         self._output = output
         self._clock = clock
-        self._eyes = Watch(node.database, clock)
+        self._eyes = Watch(node.database, clock, restart=restart_in(node.settings))
         self._signals = StopSignals("ended at once; the next `stepwell run` recovers what ran")
 
     def __enter__(self) -> Self:

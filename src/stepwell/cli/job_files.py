@@ -11,7 +11,7 @@ from stepwell.cli.output import DONE, FINDINGS, Page
 from stepwell.finding import Severity
 from stepwell.job.registry import JobRegistry
 from stepwell.jsl.fault import Fault
-from stepwell.jsl.source import JobFile, job_file_paths
+from stepwell.jsl.source import JobFile
 
 if TYPE_CHECKING:
     from stepwell.cli.session import Session
@@ -67,7 +67,7 @@ def check_files(
 
     if file is not None:
         opened(file).require_readable()
-    named = [opened(path) for path in job_file_paths(settings.job_files, settings.folder)]
+    named = [opened(path) for path in settings.job_file_paths()]
     wanted = named if file is None else [opened(file)]
     return [
         CheckedFile(

@@ -47,7 +47,7 @@ def overview_page(overview: Overview) -> Page:
             if look.owner_is_dead:
                 page.hint(
                     f"{look.owner} is dead: `stepwell recover {look.execution_id}`,"
-                    f" then `stepwell restart {look.execution_id}`"
+                    f" then `{look.restart_command}`"
                 )
     if overview.waiting:
         page.heading("Waiting for a worker")
@@ -262,11 +262,10 @@ def _add_next(page: Page, details: Details) -> None:
     look, execution_id = details.look, details.look.execution_id
     if look.owner_is_dead:
         page.hint(
-            f"its owner is dead: `stepwell recover {execution_id}`,"
-            f" then `stepwell restart {execution_id}`"
+            f"its owner is dead: `stepwell recover {execution_id}`, then `{look.restart_command}`"
         )
     elif look.execution.batch_status.is_restartable and details.later_id is None:
-        page.hint(f"`stepwell restart {execution_id}` goes on where it stopped")
+        page.hint(f"`{look.restart_command}` goes on where it stopped")
 
 
 def _running_row(look: Look) -> list[str]:

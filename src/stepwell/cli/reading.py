@@ -6,10 +6,11 @@ Nothing here writes, imports the user's modules or waits for a writer.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from stepwell.cli.progress import Meter, StepProgress, since_start
+from stepwell.cli.restarting import Restart, restart_by_id
 from stepwell.clock import Clock
 from stepwell.database.connect import Database
 from stepwell.database.transaction import Reader
@@ -39,6 +40,7 @@ class Look:
 
     Attributes:
         owner_is_dead: Proven; None when nobody needs to know, because it has ended or has no owner.
+        restart: Answers the command that restarts it.
     """
 
     execution: JobExecution
@@ -46,6 +48,12 @@ class Look:
     at: datetime
     owner: Owner | None = None
     owner_is_dead: bool | None = None
+    restart: Restart = field(default=restart_by_id, compare=False)
+
+    @property
+    def restart_command(self) -> str:
+        """What a person types to restart it."""
+        return self.restart(self.execution)
 
     @property
     def execution_id(self) -> int:
@@ -101,7 +109,10 @@ class Watch:
     The first look at a step has nothing to compare with and gives the mean rate since its start.
     """
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, *, restart: Restart = restart_by_id
+    ) -> None:
+        self._restart = restart
         self._database = database
         self._clock = clock
         self._meter = Meter()
@@ -178,7 +189,7 @@ class Watch:
             measured.append(progress)
         owner_id = execution.owner_id
         owner = find_owner(reader, owner_id) if owner_id is not None else None
-        return Look(execution, tuple(measured), now, owner)
+        return Look(execution, tuple(measured), now, owner, restart=self._restart)
 
     def _with_liveness(self, look: Look) -> Look:
         # Outside of the read transaction: on PostgreSQL the question needs one of its own.

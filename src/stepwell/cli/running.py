@@ -127,7 +127,7 @@ def summary_page(look: Look, *, skip_count: int) -> Page:
             f" `stepwell status {execution.execution_id}` shows what was recorded"
         )
     elif execution.batch_status.is_restartable:
-        goes_on = f"`stepwell restart {execution.execution_id}` goes on where it stopped"
+        goes_on = f"`{look.restart_command}` goes on where it stopped"
         page.hint(f"{goes_on}, `stepwell status {execution.execution_id}` shows everything")
     elif execution.result is Result.PARTIAL or skip_count:
         page.hint(f"`stepwell status {execution.execution_id}` shows what was left out")

@@ -87,7 +87,7 @@ class Session:
 
             load_job_files(
                 registry,
-                settings.job_files,
+                settings.job_file_paths(),
                 settings.folder,
                 system_properties=settings.system_properties,
             )

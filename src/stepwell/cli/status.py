@@ -37,11 +37,12 @@ def status(
     """
     from stepwell.cli.output import Output
     from stepwell.cli.reading import Watch
+    from stepwell.cli.restarting import restart_in
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
     with session.open_database() as database:
-        eyes = Watch(database, session.clock)
+        eyes = Watch(database, session.clock, restart=restart_in(session.settings))
         if not watch:
             _show(eyes, output, execution_id, all_partitions=partitions)
             return

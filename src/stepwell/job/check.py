@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+from pydantic import PydanticUserError, TypeAdapter
+
 from stepwell.errors import JobStartError
 from stepwell.job.artifact import ArtifactFactory
 from stepwell.job.flow import Decision, Flow, Split, cycle_of, targets_of, transitions_of
-from stepwell.job.function import required_count
+from stepwell.job.function import input_annotation, required_count
 from stepwell.job.importable import off_thread_faults, partitioned_steps
 from stepwell.job.job import Job
 from stepwell.job.policy import ExceptionFilter, Retry, Skip
@@ -227,6 +229,7 @@ def _partition_faults(step: PartitionedStep) -> Iterator[str]:
         yield from _listener_faults(step.run)
     else:
         yield from _function_faults("run", step.run, arguments=2, method="process")
+        yield from _input_faults(step.run)
     for artifact in (step.partitions, step.collector, step.analyzer, step.reducer):
         yield from coroutine_faults(artifact)
     if not _is_whole_number(step.workers, at_least=0):
@@ -237,6 +240,21 @@ def _partition_faults(step: PartitionedStep) -> Iterator[str]:
     tolerated: Any = step.tolerated_failures
     if tolerated < 0 or (isinstance(tolerated, float) and tolerated > 1):
         yield f"tolerated_failures must be a count, or 0.0 to 1.0, got {tolerated!r}"
+
+
+def _input_faults(run: Any) -> Iterator[str]:
+    """A partition's input is decoded through the annotation of the first argument (S195)."""
+    if isinstance(run, ArtifactFactory) or not callable(run):
+        return
+    annotation = input_annotation(run)
+    try:
+        TypeAdapter(annotation)
+    except PydanticUserError:
+        shown = getattr(annotation, "__name__", str(annotation))
+        yield (
+            "run must take what JSON can be decoded to as its first argument, the input of the"
+            f" partition, got {shown}"
+        )
 
 
 def _function_faults(

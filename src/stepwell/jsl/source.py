@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from stepwell.errors import InvalidSetting, JobFileUnreadable, JobStartError
+from stepwell.errors import JobFileUnreadable, JobStartError
 from stepwell.execution.parameters import render_parameter
 from stepwell.job.artifact import ArtifactRegistry
 from stepwell.job.job import Job
@@ -233,19 +232,19 @@ def _texts(
 
 def load_job_files(
     registry: JobRegistry,
-    patterns: Iterable[str],
+    paths: Iterable[Path],
     folder: Path,
     *,
     system_properties: Mapping[str, str] | None = None,
 ) -> None:
-    """Register the job of each file that a pattern matches, relative to ``folder``.
+    """Register the job of each file; messages name it relative to ``folder``.
 
     A faulty file is registered too: its faults are raised when it is started.
 
     Raises:
-        InvalidSetting: a path without wildcards leads nowhere, or two jobs have one name.
+        InvalidSetting: two jobs have one name.
     """
-    for path in job_file_paths(patterns, folder):
+    for path in paths:
         source = JobFile(
             path,
             artifacts=registry.artifacts,
@@ -253,30 +252,3 @@ def load_job_files(
             folder=folder,
         )
         registry.add(source, origin=source.origin)
-
-
-def job_file_paths(patterns: Iterable[str], folder: Path) -> Iterator[Path]:
-    """The files that ``job_files`` names, relative to ``folder``, in the order of the patterns.
-
-    Raises:
-        InvalidSetting: a path without wildcards leads nowhere.
-    """
-    for pattern in patterns:
-        paths = _matching(pattern, folder)
-        if not paths and not set("*?[") & set(pattern):
-            near = [path.name for path in (folder / pattern).parent.glob("*")]
-            close = difflib.get_close_matches(Path(pattern).name, near, n=1)
-            raise InvalidSetting(
-                f"job_files must name job files, got {pattern!r}, and there is none in"
-                f" {str(folder)!r}",
-                hint=f"did you mean {close[0]!r}?" if close else "it is relative to stepwell.toml",
-                fields={"setting": "job_files", "pattern": pattern},
-            )
-        yield from paths
-
-
-def _matching(pattern: str, folder: Path) -> list[Path]:
-    absolute = Path(pattern)
-    if absolute.is_absolute():
-        folder, pattern = Path(absolute.anchor), str(absolute.relative_to(absolute.anchor))
-    return sorted(path for path in folder.glob(pattern) if path.is_file())

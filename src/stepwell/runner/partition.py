@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import Event
@@ -104,6 +105,7 @@ class PartitionRunner:
         self._fault: BaseException | None = None  # Of a collector or analyzer (S140).
         self._mean_s: float | None = None
         self._first_failure: str | None = None
+        self._partitions: Sequence[Partition] = ()
 
     def run(self) -> StepEnd:
         """Run every partition of the plan that has no kept result.
@@ -138,6 +140,7 @@ class PartitionRunner:
 
     def _run(self) -> None:
         partitions, reached, workers = self._freeze()
+        self._partitions = partitions
         if partitions:
             with open_pool(
                 self._running,
@@ -297,10 +300,15 @@ class PartitionRunner:
         """The first failure, for the step's own message; and how long partitions take."""
         for end in ends:
             if end.outcome is PartitionOutcome.FAILURE and self._first_failure is None:
-                self._first_failure = f"number {end.number}: {end.message}"
+                self._first_failure = f"{self._named(end.number)}: {end.message}"
         if ends:
             seconds = sum((e.end_time - e.start_time).total_seconds() for e in ends) / len(ends)
             self._mean_s = seconds if self._mean_s is None else (self._mean_s + seconds) / 2
+
+    def _named(self, number: int) -> str:
+        """``'2026-11-20' (number 3)``; a partition may have no other name than its number."""
+        name = next((one.name for one in self._partitions if one.number == number), str(number))
+        return f"number {number}" if name == str(number) else f"{name!r} (number {number})"
 
     def _range_size(self) -> int:
         """How many partitions travel in one task: one, until they are known to be small."""
