@@ -17,7 +17,8 @@ from stepwell.database.shape import TableShape
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.errors import CannotTrack, CaptureBroken
 from stepwell.sync.baseline import begin
-from stepwell.sync.change import Context, Lineage, encode_context
+from stepwell.sync.change import Lineage
+from stepwell.sync.lineage import Context, encode_context
 from stepwell.sync.log import begin_apply, seal
 from stepwell.sync.peers import own_node
 from stepwell.sync.table import (

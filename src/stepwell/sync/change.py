@@ -233,26 +233,6 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
     actor: str = ""
 
 
-class Context(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a transaction of Stepwell's own says to the triggers."""
-
-    tx_id: str
-    lineage: Lineage | None = None
-
-
-_context_decoder = msgspec.json.Decoder(Context)
-
-
-def encode_context(context: Context) -> str:
-    """As the triggers store it."""
-    return _encoder.encode(context).decode("utf-8")
-
-
-def decode_context(text: str) -> Context:
-    """The other way round."""
-    return _context_decoder.decode(text)
-
-
 class Change(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One changed row: a line of a file, a row of ``change_log``.
 

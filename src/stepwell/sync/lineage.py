@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
+import msgspec
+
 from stepwell.clock import Clock
 from stepwell.database.connect import Database
 from stepwell.database.transaction import Transaction
@@ -18,6 +20,26 @@ ASKED_AGAIN_AFTER_S = 5.0  # A table that is tracked meanwhile has its job's nam
 
 # Whether the database tracks anything, and when that was asked.
 _tracking: WeakKeyDictionary[Database, tuple[bool, float]] = WeakKeyDictionary()
+
+
+class Context(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a transaction of Stepwell's own says to the triggers."""
+
+    tx_id: str
+    lineage: Lineage | None = None
+
+
+_decoder = msgspec.json.Decoder(Context)
+
+
+def encode_context(context: Context) -> str:
+    """As the triggers store it."""
+    return msgspec.json.encode(context).decode("utf-8")
+
+
+def decode_context(text: str) -> Context:
+    """The other way round."""
+    return _decoder.decode(text)
 
 
 def tell_job(

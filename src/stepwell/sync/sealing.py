@@ -21,16 +21,15 @@ from stepwell.database.types import utc_text
 from stepwell.sync.change import (
     COUNTER_BITS,
     Boundary,
-    Context,
     Operation,
     RowKey,
     Version,
-    decode_context,
     encode_values,
     key_text,
     next_causal_length,
     version_id,
 )
+from stepwell.sync.lineage import Context, decode_context
 from stepwell.sync.table import fingerprint_of
 from stepwell.sync.tables import change_log
 from stepwell.sync.versions import alive_keys
