@@ -80,15 +80,28 @@ def recover_when_proven(node: Node) -> list[int]:
 
 def everything_recorded(node: Node) -> dict[str, Any]:
     """The application's rows, the story that the batch tables tell, and what is wrong with it."""
-    story: list[dict[str, Any]] = []
+    return {
+        "rows": application_rows(node),
+        "executions": stories(node),
+        "findings": findings(node),
+    }
+
+
+def stories(node: Node) -> list[dict[str, Any]]:
+    """What the batch tables tell of each execution, instance by instance."""
+    told: list[dict[str, Any]] = []
     for name in node.operator.get_job_names():
         for instance in reversed(node.operator.get_job_instances(name, 0, 10)):
             with node.database.read() as reader:
                 for execution in list_of_instance(reader, instance.instance_id):
-                    story.append(_told(reader, execution))
+                    told.append(_told(reader, execution))
+    return told
+
+
+def findings(node: Node) -> list[str]:
+    """Every promise about the rows that does not hold."""
     with node.database.read() as reader:
-        findings = [f"{f.rule} {f.code}: {f.where}: {f.what}" for f in examine(reader)]
-    return {"rows": application_rows(node), "executions": story, "findings": findings}
+        return [f"{f.rule} {f.code}: {f.where}: {f.what}" for f in examine(reader)]
 
 
 def _told(reader: Any, execution: Any) -> dict[str, Any]:

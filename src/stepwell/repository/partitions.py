@@ -59,6 +59,11 @@ RECORD_KEEPING_CONTEXT = Prepared(
     .values({_p[name]: bindparam(name) for name in _RESULT})
 )
 COUNTED = Prepared(select(*(_p[name] for name in METRICS)).where(*_HELD))
+COUNTED_BY_ALL = Prepared(
+    select(*(func.coalesce(func.sum(_p[name]), 0) for name in METRICS)).where(
+        _p.step_execution_id == bindparam("id_")
+    )
+)
 RECORD_ROLLBACKS = Prepared(
     update(batch_partition_execution)
     .where(*_HELD, _p.status == text("'STARTED'"))
@@ -227,6 +232,12 @@ def counted(reader: Reader, step: StepExecution, number: int) -> Metrics:
         COUNTED, {"id_": step.step_execution_id, "number_": number, "fence_": step.fence}
     )
     return Metrics() if row is None else Metrics(*row)
+
+
+def counted_by_all(reader: Reader, step_execution_id: int) -> Metrics:
+    """What all partitions of a step execution have counted with their last commits (S134)."""
+    row = reader.fetch_one(COUNTED_BY_ALL, {"id_": step_execution_id})
+    return Metrics() if row is None else Metrics(*map(int, row))
 
 
 def _record_rollbacks(

@@ -24,7 +24,7 @@ from stepwell.repository.executions import lock_execution, owned_executions
 from stepwell.repository.history import Because, record_change
 from stepwell.repository.locks import end_locks_of_execution
 from stepwell.repository.owners import find_owner
-from stepwell.repository.partitions import fail_unfinished
+from stepwell.repository.partitions import counted_by_all, fail_unfinished
 from stepwell.repository.requests import mark_late
 from stepwell.repository.rows import JOB_MUTABLE, STEP_MUTABLE, job_values, step_values
 from stepwell.repository.steps import list_steps
@@ -122,8 +122,14 @@ def _fail_step(
     at: datetime,
 ) -> None:
     check_transition("step", step.step_execution_id, step.batch_status, BatchStatus.FAILED)
+    fail_unfinished(transaction, step.step_execution_id, new_fence=step.fence + 1, at=at)
+    metrics = step.metrics
+    if step.partition_total is not None:
+        # Behind the line above, which waits for a partition that is just committing (S134).
+        metrics = counted_by_all(transaction, step.step_execution_id)
     failed = replace(
         step,
+        metrics=metrics,
         batch_status=BatchStatus.FAILED,
         end_time=at,
         last_updated=at,
@@ -132,7 +138,6 @@ def _fail_step(
         failure=failure,
     )
     _one_row(transaction.execute(RECOVER_STEP, step_values(failed)), failed, step.step_name)
-    fail_unfinished(transaction, step.step_execution_id, new_fence=step.fence + 1, at=at)
     record_change(transaction, failed, step.batch_status, because)
 
 

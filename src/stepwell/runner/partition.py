@@ -29,6 +29,7 @@ from stepwell.job.step import PartitionedStep
 from stepwell.repository.partitions import (
     PartitionEnd,
     counted,
+    counted_by_all,
     hand_out,
     record_results,
     stop_rest,
@@ -132,6 +133,14 @@ class PartitionRunner:
                 self._definition.name, self._counters.failed, self._counters.total, first
             )
         return end
+
+    @property
+    def metrics(self) -> Metrics:
+        """The sum over the partitions (S134); of those that told no end, from their rows."""
+        if self._counters.completed == self._counters.total:
+            return self._metrics
+        with self._running.repository.database.read() as reader:
+            return counted_by_all(reader, self._id)
 
     def finish(self, transaction: Transaction, step: StepExecution) -> None:
         """In the step's final transaction: attempts that never ran are STOPPED with it (S155)."""

@@ -187,8 +187,10 @@ class _Work:
             self._runner.finish(transaction, step)
 
     def metrics(self) -> dict[str, Any]:
-        """The counters of a chunk step: of its last commit, and rollbacks since (S133)."""
-        return {"metrics": self._runner.metrics} if isinstance(self._runner, ChunkRunner) else {}
+        """The counters of chunks: of the last commits, and rollbacks since (S133, S134)."""
+        if isinstance(self._runner, (ChunkRunner, PartitionRunner)):
+            return {"metrics": self._runner.metrics}
+        return {}
 
     def _make_runner(self, listeners: Listeners) -> ChunkRunner | TaskletRunner | PartitionRunner:
         running, context, scope = self._running, self._context, self._scope

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import Any, Literal, NamedTuple
 from unittest.mock import patch
 
@@ -25,12 +25,14 @@ KILLED = 77  # The exit code of a process that ended at its kill point.
 class KillPoint(NamedTuple):
     """The process ends, as if killed, before or after its ``number``-th statement, from 1.
 
-    With ``word`` only statements that begin with it are counted, e.g. ``COMMIT``.
+    With ``word`` only statements that begin with it are counted, e.g. ``COMMIT``. Those of the main
+    thread count; with ``on_any_thread`` all do, and then a number is not the same one in each run.
     """
 
     number: int
     when: When
     word: str = ""
+    on_any_thread: bool = False
 
 
 def kill_at(word: str, n: int, when: When = "before") -> KillPoint:
@@ -52,31 +54,29 @@ def kill_points(statement_count: int) -> list[KillPoint]:
 
 
 class Countdown:
-    """A hook that counts this thread's statements, and ends the process at ``point``.
-
-    Other threads read when they please; with them no number would mean the same statement twice.
-    """
+    """A hook that counts this thread's statements, and ends the process at ``point``."""
 
     def __init__(self, point: KillPoint | None = None) -> None:
         self.count = 0
         self._matching = 0
         self._point = point
         self._thread = get_ident()
+        self._lock = Lock()
 
     def __call__(self, when: When, sql: str, connection: Any) -> None:
         """Called by a cursor."""
-        if get_ident() != self._thread:
-            return
-        if when == "before":
-            self.count += 1
         point = self._point
-        if point is None or not sql.lstrip().upper().startswith(point.word):
-            return
-        if when == "before":
-            self._matching += 1
-        if (self._matching, when) == (point.number, point.when):
-            # No `finally`, no `atexit`, no buffer is written: what a SIGKILL leaves behind.
-            os._exit(KILLED)
+        is_own = get_ident() == self._thread
+        with self._lock:
+            self.count += is_own and when == "before"
+            if point is None or not (is_own or point.on_any_thread):
+                return
+            if not sql.lstrip().upper().startswith(point.word):
+                return
+            self._matching += when == "before"
+            if (self._matching, when) == (point.number, point.when):
+                # No `finally`, no `atexit`, no buffer is written: what a SIGKILL leaves behind.
+                os._exit(KILLED)
 
 
 @contextmanager
