@@ -23,8 +23,10 @@ from stepwell.execution.records import JobExecution
 from stepwell.job.job import Job
 from stepwell.job.registry import JobRegistry
 from stepwell.repository import executions
+from stepwell.repository.at_work import asked_to_end, request_end
 from stepwell.repository.creation import CreatedExecution, NewExecution, refuse_restart
 from stepwell.repository.history import Because
+from stepwell.repository.owners import Owner
 from stepwell.repository.questions import Access, JobQuestions
 from stepwell.repository.queue import PRIORITY_MAX, Wanted
 from stepwell.repository.repository import JobRepository
@@ -343,6 +345,22 @@ class JobOperator(JobQuestions):
         """Mark every execution FAILED whose owner is proven dead (S188)."""
         self._permit("recover")
         return self._repository.recover_dead(Because("runner"))
+
+    def stop_owner(
+        self, owner_id: int, *, actor: str = "operator", reason: str | None = None
+    ) -> Owner:
+        """Ask a process to end: a worker gracefully, any other by a stop of what it runs.
+
+        Raises:
+            NoSuchOwner, OwnerHasEnded: nothing was asked.
+        """
+        self._permit("stop_owner", owner_id)
+        database = self._repository.database
+        return request_end(database, self.clock, owner_id, Because(actor, reason))
+
+    def asked_to_end(self) -> str | None:
+        """Why somebody has asked this process to end; None when nobody has."""
+        return asked_to_end(self._repository.database, self.owner_id)
 
     def request_shutdown(self, reason: str = "shutdown") -> None:
         """Ask every execution that runs here to stop; safe to call in a signal handler (S38)."""

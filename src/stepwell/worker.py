@@ -20,6 +20,7 @@ from stepwell.operator import JobOperator
 
 POLL_S = 0.25  # Between two looks at the queue; an execution that ends here wakes it at once.
 RECOVER_S = 0.5  # What a killed worker has left goes on within two seconds.
+LOOK_S = 1.0  # Between two looks whether somebody asks this worker to end.
 
 logger = logging.getLogger("stepwell.worker")
 
@@ -104,7 +105,11 @@ class Worker:
         self._wanted = operator.wanted(jobs, pools)
         self._drain = drain
         self._tell = tell
-        self._loop = Loop(clock, [Duty("recovery", RECOVER_S, self._recover), *duties])
+        mine = [
+            Duty("recovery", RECOVER_S, self._recover),
+            Duty("looking for a request to end", LOOK_S, self._look_for_end),
+        ]
+        self._loop = Loop(clock, [*mine, *duties])
         self._running: dict[int, JobExecution] = {}
         self._ended: SimpleQueue[int] = SimpleQueue()
         self._wake = Event()
@@ -185,6 +190,11 @@ class Worker:
                 logger.error("execution %s: %s", execution.execution_id, error)
             else:
                 self._tell("ended", ended or execution)
+
+    def _look_for_end(self) -> None:
+        reason = self._operator.asked_to_end()
+        if reason is not None:
+            self.request_stop(reason)
 
     def _recover(self) -> None:
         for execution in self._operator.recover_dead():

@@ -137,6 +137,30 @@ def test_what_a_killed_worker_ran_goes_on_in_a_running_one(folder: Folder) -> No
     assert_all_written_once(folder)
 
 
+def test_owners_are_listed_and_a_worker_ends_when_it_is_asked(folder: Folder) -> None:
+    register_load(folder)
+    working = work_on_load(folder)
+    (owner,) = folder.json("owners", "list")["owners"]
+    listed = folder.done("owners", "list").out
+    asked = folder.done("owners", "stop", str(owner["owner_id"]), "--reason", "update").out
+    ended = working.end()
+    nobody = folder.done("owners", "list").out
+
+    assert (working.pid, "work", False, [1]) == (
+        owner["pid"],
+        owner["purpose"],
+        owner["is_dead"],
+        owner["execution_ids"],
+    )
+    assert "alive" in listed
+    assert f"asked owner {owner['owner_id']} (pid {working.pid} on" in asked
+    assert 0 == ended.code
+    assert "execution 1 of job 'load' STOPPED" in ended.out
+    assert "no process is at work" in nobody
+    folder.call("owners", "stop", str(owner["owner_id"])).refused(4, "it has ended")
+    folder.call("owners", "stop", "77").refused(2, "cannot find owner 77")
+
+
 def test_why_tells_what_holds_it_and_priority_moves_it(folder: Folder) -> None:
     register_load(folder)
     folder.done("register", "sevens", "--at", "2099-01-01T00:00+00:00")

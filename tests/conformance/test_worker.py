@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from stepwell import BatchStatus, Job, Node, Parameters, TaskletStep, on
-from stepwell.errors import JobStartError
+from stepwell.errors import JobStartError, NoSuchOwner, OwnerHasEnded
 from stepwell.execution.records import JobExecution
 from stepwell.execution.result import Failure
+from stepwell.repository.at_work import list_at_work
 from stepwell.settings import JobSettings, Settings
 from stepwell.testing import FrozenClock
 from stepwell.worker import RECOVER_S, Duty, Loop, Worker
@@ -548,3 +549,58 @@ def test_the_duties_of_the_node_are_done_by_its_worker(node: Node) -> None:
     node.worker().run_once()
 
     assert ["counted"] == done
+
+
+# --- asked to end ------------------------------------------------------------------------------
+
+
+def test_a_worker_that_is_asked_to_end_ends_gracefully(node: Node, other: Node) -> None:
+    """As with SIGTERM: its work goes on in the next worker (S191)."""
+    blocked = Blocked()
+    node.operator._runner._purpose = "work"
+    know(node, tasklet_job("billing", blocked))
+    node.operator.register("billing")
+    worker = node.worker()
+    begun(node, worker, blocked)
+    at_work = list_at_work(node.database)
+    other.operator.stop_owner(node.operator.owner_id, reason="the machine is needed")
+    worker._look_for_end()
+    until(node.operator._runner._running[1].stop_flag.is_set)
+    blocked.release.set()
+    over(worker)
+
+    assert [(node.operator.owner_id, False, (1,))] == [
+        (each.owner.owner_id, each.is_dead, each.execution_ids) for each in at_work
+    ]
+    assert [("billing", STOPPED, None), ("billing", STARTING, "execution 1")] == story(node)
+    assert "the machine is needed" in [reason for *_, reason in statuses(node, 1)]
+
+
+def test_any_other_process_is_asked_to_stop_what_it_runs(node: Node, other: Node) -> None:
+    blocked = Blocked()
+    execution_id = node.operator.start(tasklet_job("billing", blocked))
+    until(blocked.begun.is_set)
+    other.operator.stop_owner(node.operator.owner_id, reason="enough")
+    until(node.operator._runner._running[execution_id].stop_flag.is_set)
+    blocked.release.set()
+    ended = node.operator.wait(execution_id)
+
+    assert ended is not None
+    assert STOPPED == ended.batch_status
+    assert [("billing", STOPPED, None)] == story(node)
+
+
+def test_who_is_not_at_work_cannot_be_asked_to_end(node: Node, other: Node) -> None:
+    dead = node.operator.owner_id
+    die(node)
+    with pytest.raises(OwnerHasEnded) as is_dead:
+        other.operator.stop_owner(dead)
+    other.operator.recover_dead()
+    with pytest.raises(OwnerHasEnded) as has_ended:
+        other.operator.stop_owner(dead)
+    with pytest.raises(NoSuchOwner) as unknown:
+        other.operator.stop_owner(77)
+
+    assert is_dead.value.message.endswith(": it is dead")
+    assert has_ended.value.message.endswith(": it has ended")
+    assert "cannot find owner 77: no such owner is recorded here" == unknown.value.message

@@ -37,6 +37,7 @@ COMMANDS = {
     "abandon": ("stepwell.cli.executions", "abandon"),
     "recover": ("stepwell.cli.executions", "recover"),
     "history": ("stepwell.cli.executions", "history"),
+    "owners": ("stepwell.cli.owners", "commands"),
     "lock": ("stepwell.cli.locks", "commands"),
     "pool": ("stepwell.cli.pools", "commands"),
     "schedule": ("stepwell.cli.schedules", "commands"),

@@ -66,7 +66,7 @@ def look_json(look: Look) -> Json:
     """An execution with its owner and its steps."""
     return {
         **execution_json(look.execution, at=look.at),
-        "owner": _owner(look.owner, look.owner_is_dead),
+        "owner": owner_json(look.owner, look.owner_is_dead),
         "steps": [step_json(progress, at=look.at) for progress in look.steps],
     }
 
@@ -182,7 +182,8 @@ def failure_json(failure: Failure | None) -> Json | None:
     return {"type": failure.type, "message": failure.message, "trace": failure.trace}
 
 
-def _owner(owner: Owner | None, is_dead: bool | None) -> Json | None:
+def owner_json(owner: Owner | None, is_dead: bool | None) -> Json | None:
+    """A process; None for none."""
     if owner is None:
         return None
     return {

@@ -16,7 +16,8 @@
     │   ├── StartLimitExceeded           ├── JobFlowFailed
     │   ├── JobExecutionBlocked          ├── JobSecurityError
     │   ├── InvalidSchedule              ├── NoSuchSchedule
-    │   └── ScheduleAlreadyExists        └── ScheduleInSettings
+    │   ├── ScheduleAlreadyExists        ├── ScheduleInSettings
+    │   └── NoSuchOwner                  └── OwnerHasEnded
     ├── DatabaseError                    what the database answered
     │   ├── CannotOpenDatabase           ├── DatabaseBusy
     │   ├── UnsafeFilesystem             ├── DatabaseFull
@@ -82,7 +83,9 @@ from stepwell.errors.batch import (
     NoSuchJob,
     NoSuchJobExecution,
     NoSuchJobInstance,
+    NoSuchOwner,
     OptimisticLockingFailure,
+    OwnerHasEnded,
     PartitionsFailed,
     StartLimitExceeded,
     StepUsageError,
@@ -161,7 +164,9 @@ __all__ = [
     "NoSuchJob",
     "NoSuchJobExecution",
     "NoSuchJobInstance",
+    "NoSuchOwner",
     "OptimisticLockingFailure",
+    "OwnerHasEnded",
     "PartitionsFailed",
     "StartLimitExceeded",
     "StepUsageError",

@@ -157,6 +157,34 @@ class NoSuchJobExecution(BatchError):
         )
 
 
+class NoSuchOwner(BatchError):
+    """No owner has this id."""
+
+    kind = Kind.NOT_FOUND
+
+    def __init__(self, owner_id: int) -> None:
+        super().__init__(
+            f"cannot find owner {owner_id}: no such owner is recorded here",
+            hint="`stepwell owners list` lists the processes at work",
+            fields={"owner_id": owner_id},
+        )
+
+
+class OwnerHasEnded(BatchError):
+    """``owners stop`` of a process that is not there any more."""
+
+    kind = Kind.CONFLICT
+
+    def __init__(self, owner_id: int, name: str, *, is_dead: bool) -> None:
+        super().__init__(
+            f"cannot stop {name}: it {'is dead' if is_dead else 'has ended'}",
+            hint="`stepwell recover` settles what it may have left"
+            if is_dead
+            else "`stepwell owners list` lists the processes at work",
+            fields={"owner_id": owner_id, "is_dead": is_dead},
+        )
+
+
 class JobSecurityError(BatchError):
     """The host's access hook refuses the operation; nothing was read or written (S176)."""
 

@@ -37,17 +37,23 @@ END_OWNER = Prepared(
 REOPEN_OWNER = Prepared(
     update(batch_owner).where(_o.owner_id == bindparam("id_")).values(ended_at=null())
 )
-GET_OWNER = Prepared(
-    select(_o.owner_id, _o.host, _o.pid, _o.purpose, _o.started_at, _o.ended_at).where(
-        _o.owner_id == bindparam("id_")
-    )
+REQUEST_END = Prepared(
+    update(batch_owner)
+    .where(_o.owner_id == bindparam("id_"), _o.ended_at.is_(None))
+    .values(stop_requested_at=bindparam("requested_at"), stop_reason=bindparam("reason"))
 )
-
-LIVE_OWNERS = Prepared(
-    select(_o.owner_id, _o.host, _o.pid, _o.purpose, _o.started_at, _o.ended_at)
-    .where(text("ended_at IS NULL"))
-    .order_by(_o.owner_id)
+_OWNERS = select(
+    _o.owner_id,
+    _o.host,
+    _o.pid,
+    _o.purpose,
+    _o.started_at,
+    _o.ended_at,
+    _o.stop_requested_at,
+    _o.stop_reason,
 )
+GET_OWNER = Prepared(_OWNERS.where(_o.owner_id == bindparam("id_")))
+LIVE_OWNERS = Prepared(_OWNERS.where(text("ended_at IS NULL")).order_by(_o.owner_id))
 
 WORKING = ("work", "serve")  # The purposes of those who claim registered executions.
 
@@ -62,6 +68,8 @@ class Owner:
     purpose: str
     started_at: datetime
     ended_at: datetime | None
+    stop_requested_at: datetime | None = None
+    stop_reason: str | None = None
 
     def __str__(self) -> str:
         return f"owner {self.owner_id} (pid {self.pid} on {self.host})"
@@ -90,6 +98,14 @@ def register_owner(transaction: Transaction, liveness: Liveness, clock: Clock, p
 def end_owner(transaction: Transaction, owner_id: int, *, at: datetime) -> None:
     """Record that an owner has gone; a second time changes nothing."""
     transaction.execute(END_OWNER, {"id_": owner_id, "ended_at": at})
+
+
+def request_end(
+    transaction: Transaction, owner_id: int, reason: str | None, *, at: datetime
+) -> None:
+    """Ask a process to end; the last one who asks is the one that it hears."""
+    values = {"id_": owner_id, "requested_at": at, "reason": reason}
+    transaction.execute(REQUEST_END, values)
 
 
 def reopen_owner(transaction: Transaction, owner_id: int) -> None:
