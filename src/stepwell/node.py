@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -124,10 +125,14 @@ class Node:
     def doctor(self) -> Doctor:
         """Examines and repairs this database, with the jobs that are registered here."""
         if self._doctor is None:
-            from stepwell.doctor.doctor import Doctor  # Most programs never ask.
+            from stepwell.doctor.copy import backup_into, folder_of  # Most programs never ask.
+            from stepwell.doctor.doctor import Doctor
 
             self._doctor = Doctor(
-                self.database, self.registry, auto_repair=self.settings.doctor_auto_repair
+                self.database,
+                self.registry,
+                copy=partial(backup_into, folder_of(self.settings)),
+                auto_repair=self.settings.doctor_auto_repair,
             )
         return self._doctor
 

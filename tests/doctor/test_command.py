@@ -98,7 +98,7 @@ def test_a_second_repair_finds_nothing_and_makes_no_copy(folder: Folder) -> None
     again = folder.done("doctor", "--repair", "--json").json
 
     assert ([], None) == (again["repaired"], again["copy"])
-    assert 1 == len(list((folder.path / "backups").iterdir()))
+    assert 1 == len(list((folder.path / "backups").glob("*.backup")))
 
 
 def test_a_plan_that_has_gone_stale_is_refused(folder: Folder) -> None:

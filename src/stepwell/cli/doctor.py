@@ -151,6 +151,9 @@ def _repair(
     only: list[str] | None,
     expect: str | None,
 ) -> int:
+    from functools import partial
+
+    from stepwell.doctor.copy import backup_into, folder_of
     from stepwell.doctor.doctor import Doctor
 
     database, broken = _database(session)
@@ -158,7 +161,7 @@ def _repair(
         return _show(output, broken + complaint)
     database.close()
     with session.open_database(migrated=False) as database:
-        of_it = Doctor(database, registry)
+        of_it = Doctor(database, registry, copy=partial(backup_into, folder_of(session.settings)))
         outcome = of_it.repair(only=only, expected_plan=expect)
         return _show_outcome(output, outcome, complaint, of_it)
 

@@ -6,10 +6,9 @@ import difflib
 import hashlib
 import logging
 from collections.abc import Collection, Iterable
-from pathlib import Path
 
 from stepwell.database.connect import Database
-from stepwell.database.copying import vacuum_into
+from stepwell.doctor.copy import backup_beside
 from stepwell.doctor.examine import EXPLANATIONS, counts_by_code, examine
 from stepwell.doctor.project import metrics
 from stepwell.doctor.repair import Copy, Outcome, Surgeon
@@ -50,7 +49,7 @@ class Doctor:
     ) -> None:
         self._database = database
         self._registry = registry
-        self._copy = copy or copy_beside
+        self._copy = copy or backup_beside
         self._auto_repair = frozenset(auto_repair)
         self._last: list[Finding] = []
 
@@ -140,13 +139,3 @@ def fingerprint(findings: Iterable[Finding]) -> str:
         done = repr(repair) if isinstance(repair, Repair) else ""
         digest.update(repr((finding.code, finding.where, done)).encode())
     return digest.hexdigest()[:FINGERPRINT_CHARACTERS]
-
-
-def copy_beside(database: Database) -> str:
-    """A copy in the folder ``backups`` beside a SQLite file; the server's own tools elsewhere."""
-    if database.path is None:
-        return "none: a copy of a PostgreSQL database is made with pg_dump"
-    moment = database.clock.now().strftime("%Y%m%dT%H%M%S%fZ")
-    target: Path = database.path.parent / "backups" / f"before-repair-{moment}.db"
-    vacuum_into(database, target)
-    return str(target)
