@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from stepwell.cli.session import Session
-    from stepwell.repository.pools import Pool
+    from stepwell.repository.pools import Pool, Pools
 
 commands = typer.Typer(no_args_is_help=True)
 
@@ -27,19 +30,19 @@ def list_pools(context: typer.Context, wants_json: WantsJson = False) -> None:
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
-    with session.open_node() as node:
-        pools = node.pools.list()
+    with _open(session) as pools:
+        found = pools.list()
     if wants_json:
-        output.json({"pools": [_document(each) for each in pools]})
+        output.json({"pools": [_document(each) for each in found]})
         return
     page = Page()
-    if not pools:
+    if not found:
         page.line("no pools")
         page.hint("`stepwell pool set NAME N` makes one, or a section [pools] of the settings")
     else:
         page.table(
             ["pool", ">size", ">at work", ">waiting", "executions", ""],
-            [_row(each) for each in pools],
+            [_row(each) for each in found],
         )
     output.page(page)
 
@@ -59,15 +62,27 @@ def set_pool(
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
-    with session.open_node() as node:
-        node.pools.set(name, size)
-        [now] = [each for each in node.pools.list() if each.name == name]
+    with _open(session) as pools:
+        pools.set(name, size)
+        [now] = [each for each in pools.list() if each.name == name]
     if wants_json:
         output.json(_document(now))
         return
     above = len(now.holders) - now.size
     more = f"; {above} more than that are still at work" if above > 0 else ""
     output.line(f"pool {name!r} has size {now.size}{more}")
+
+
+@contextmanager
+def _open(session: Session) -> Iterator[Pools]:
+    """The pools of the settings' database; the settings themselves are heard first."""
+    from stepwell.repository.pools import Pools
+
+    settings = session.settings
+    with session.open_database() as database:
+        pools = Pools(database)
+        pools.configure(settings.pools)
+        yield pools
 
 
 def _document(pool: Pool) -> dict[str, Any]:
