@@ -196,7 +196,7 @@ def test_no_page_tells_of_a_command_that_does_not_exist() -> None:
     for one in pages():
         if one.name.startswith(("docs/", "README", "examples/")):
             for code in _code(one):
-                told |= set(re.findall(r"(?<!from )\bstepwell ([a-z]+)\b", code))
+                told |= set(re.findall(r"(?<!from )\bstepwell ([a-z][a-z-]*)\b", code))
 
     assert known == told | known
 

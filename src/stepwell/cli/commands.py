@@ -38,6 +38,7 @@ COMMANDS = {
     "recover": ("stepwell.cli.executions", "recover"),
     "history": ("stepwell.cli.executions", "history"),
     "owners": ("stepwell.cli.owners", "commands"),
+    "import-state": ("stepwell.cli.import_state", "import_state"),
     "lock": ("stepwell.cli.locks", "commands"),
     "pool": ("stepwell.cli.pools", "commands"),
     "schedule": ("stepwell.cli.schedules", "commands"),

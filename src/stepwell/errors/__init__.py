@@ -44,6 +44,8 @@
     │   └── DatabaseInUse
     ├── ChannelFailed                    a notification that was not taken
     ├── PlanChanged                      the doctor's
+    ├── InvalidStateFile                 an older program's state.json
+    ├── StateAlreadyImported
     └── SettingsError
         ├── UnknownSetting               └── InvalidSetting
 
@@ -114,6 +116,7 @@ from stepwell.errors.error import (
 from stepwell.errors.others import (
     ChannelFailed,
     InvalidSetting,
+    InvalidStateFile,
     ItemError,
     ItemSourceMissing,
     JobFileUnreadable,
@@ -125,6 +128,7 @@ from stepwell.errors.others import (
     NoSuchLock,
     PlanChanged,
     SettingsError,
+    StateAlreadyImported,
     UnknownSetting,
 )
 from stepwell.errors.schedules import (
@@ -202,6 +206,8 @@ __all__ = [
     "LockHeld",
     "LostLock",
     "NoSuchLock",
+    "InvalidStateFile",
+    "StateAlreadyImported",
     "MalformedItem",
     "MigrationFailed",
     "PlanChanged",

@@ -29,6 +29,25 @@ class JobFileUnreadable(StepwellError):
     kind = Kind.USAGE
 
 
+class InvalidStateFile(StepwellError):
+    """A ``state.json`` is no JSON or not of the shape that is read; nothing was recorded."""
+
+    kind = Kind.USAGE
+
+
+class StateAlreadyImported(StepwellError):
+    """The same ``state.json`` was imported before; nothing was recorded again."""
+
+    kind = Kind.CONFLICT
+
+    def __init__(self, file: str, execution_id: int) -> None:
+        super().__init__(
+            f"cannot import state {file!r}: it is already imported (execution {execution_id})",
+            hint=f"see what became of it with `stepwell status {execution_id}`",
+            fields={"file": file, "execution_id": execution_id},
+        )
+
+
 class LockError(StepwellError):
     """A lock was asked for in a way that can never work: no name, no mode, twice by one thread."""
 

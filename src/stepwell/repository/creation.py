@@ -54,6 +54,7 @@ class NewExecution:
         priority, run_after, after_id: The place of a registered execution in the queue.
         max_recoveries: How many deaths of its owners the instance survives by itself (S191).
         because: Who asks and why, for the history.
+        context: The JobContext's JSON that a new instance begins with.
     """
 
     job_name: str
@@ -74,6 +75,7 @@ class NewExecution:
     after_id: int | None = None
     max_recoveries: int | None = None
     because: Because = RUNNER
+    context: str = "{}"
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def create_execution(
         _refuse_held_lock(transaction, new, liveness)
     if new.declared:
         _refuse_blocked(transaction, new, liveness)
-    context = "{}" if previous is None else get_context(transaction, previous.execution_id)
+    context = new.context if previous is None else get_context(transaction, previous.execution_id)
     check_transition("job", None, None, BatchStatus.STARTING)
     execution = insert_execution(transaction, _new_record(new, instance, previous, at=at))
     insert_context(transaction, execution.execution_id, context)

@@ -1,0 +1,1 @@
+"""An older program's ``state.json``: read, recorded once, and retired."""
