@@ -19,7 +19,7 @@ COMMAND_TIMEOUT_S = 100
 def copy_of(example: str, to: Path) -> Path:
     """The example's folder, copied to the same place within another checkout."""
     folder = to / "examples" / example
-    ignored = shutil.ignore_patterns("*.db*", "__pycache__", "forecast.jsonl")
+    ignored = shutil.ignore_patterns("*.db*", "__pycache__", "forecast.jsonl", "book")
     shutil.copytree(ROOT / "examples" / example, folder, ignore=ignored)
     return folder
 
