@@ -163,7 +163,7 @@ def test_a_restart_needs_its_resources_too(any_node: Node) -> None:
     holder = owned(any_node, "holder")
     any_node.pools.set("clerk", 0)
 
-    with pytest.raises(JobExecutionBlocked, match="cannot start job 'item': pool 'clerk' is paused"):
+    with pytest.raises(JobExecutionBlocked, match="pool 'clerk' is paused"):
         any_node.operator.restart(failed.execution_id)
     any_node.repository.recover(holder.execution_id, Because("runner"), force=True)
 

@@ -129,11 +129,14 @@ def _faults_in_place(element: Any, siblings: set[str], job_level: Sequence[Any])
     for target in targets_of(element):
         if target not in siblings:
             yield f"there is no element {target!r} beside it to go to"
-    restarts = {e.name for e in job_level if not isinstance(e, Decision)}
     for transition in transitions_of(element):
-        if transition.restart is not None and transition.restart not in restarts:
+        if transition.restart is not None and not _may_begin_at(transition.restart, job_level):
             yield f"a restart cannot begin at {transition.restart!r}"
     yield from _element_faults(element, job_level)
+
+
+def _may_begin_at(name: str, job_level: Sequence[Any]) -> bool:
+    return any(e.name == name and not isinstance(e, Decision) for e in job_level)
 
 
 def _kind(element: Any) -> str:

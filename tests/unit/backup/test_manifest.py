@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import stepwell.backup
-from stepwell.backup.manifest import FORMAT, Manifest, read_manifest, sha256_of, to_text
+from stepwell.backup.manifest import FORMAT, Found, Manifest, read_manifest, sha256_of, to_text
 from stepwell.errors import BackupDamaged, ManifestTooNew
-from stepwell.finding import Finding, Severity
+from stepwell.finding import Severity
 
 MANIFEST = Manifest(
     format=FORMAT,
@@ -29,7 +29,7 @@ MANIFEST = Manifest(
     schema_sha256="1" * 64,
     epoch=2,
     tables={"item": 3, "夜": 4},
-    findings=[Finding("orphan", Severity.WARNING, "row 7", "it names no job", rule="R4")],
+    findings=[Found("orphan", Severity.WARNING, "row 7", "it names no job")],
     findings_count=1,
 )
 
