@@ -1,0 +1,99 @@
+"""T14: random changes to the tables never end an examination or a repair in an exception."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pysqlite3
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stepwell import Node
+from stepwell.database.tables import metadata
+from stepwell.doctor.doctor import Doctor
+from stepwell.finding import Finding
+from stepwell.settings import Settings
+from stepwell.testing import FrozenClock
+from tests.conformance.test_invariants import tell_a_story
+from tests.doctor.patients import no_copy
+
+TABLES = [table for table in metadata.sorted_tables if table.name != "batch_purge"]
+VALUES: st.SearchStrategy[Any] = st.one_of(
+    st.none(),
+    st.integers(-2, 5),
+    st.sampled_from([2**62, 0.5, b"\x00\xff", "", "x", "{", "null", "STARTED", "COMPLETED"]),
+    st.sampled_from(["FAILED", "SUCCESS", "2026-02-30", "9999-12-31T23:59:59.999999Z", "DONE"]),
+)
+COLUMNS = [(table.name, column.name) for table in TABLES for column in table.columns]
+ROWS_OF = st.sampled_from(TABLES).map(lambda table: (table.name, ""))
+CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(COLUMNS), VALUES, st.integers(0, 6)),
+        st.tuples(ROWS_OF, st.none(), st.none()),  # A table is emptied,
+        st.tuples(ROWS_OF, st.none(), st.integers(0, 6)),  # or loses one row.
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with a past; each example breaks a copy of it."""
+    path = tmp_path_factory.mktemp("told") / "told.db"
+    clock = FrozenClock()
+    with Node.open(_settings(path), clock=clock) as node:
+        tell_a_story(node, clock)
+    with Node.open(_settings(path), clock=clock):
+        """Whose close moves the log into the file."""
+    return path
+
+
+def _settings(path: Path) -> Settings:
+    return Settings(database=f"sqlite:///{path}", sqlite_driver="pysqlite3")
+
+
+def mutate(path: Path, changes: list[Any]) -> None:
+    """What a person at a shell could do: any value, any row gone, nothing that checks."""
+    connection = pysqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA ignore_check_constraints = ON")
+    for (trigger,) in connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+    ).fetchall():
+        connection.execute(f"DROP TRIGGER {trigger}")
+    for (table, column), value, place in changes:
+        offset = "" if place is None else f" LIMIT 1 OFFSET {place}"
+        keys = ", ".join(key.name for key in metadata.tables[table].primary_key)
+        which = f"WHERE ({keys}) IN (SELECT {keys} FROM {table}{offset})"
+        verb = f"UPDATE {table} SET {column} = ?" if column else f"DELETE FROM {table}"
+        try:
+            connection.execute(f"{verb} {which}", (value,) if column else ())
+        except pysqlite3.Error:
+            continue  # NOT NULL and unique keys hold whatever is switched off.
+    connection.close()
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(changes=CHANGES)
+def test_nothing_that_is_in_the_tables_ends_the_doctor(told: Path, changes: list[Any]) -> None:
+    path = told.with_name("patient.db")
+    for file in told.parent.glob("patient.db*"):
+        file.unlink()
+    shutil.copy(told, path)
+    mutate(path, changes)
+
+    with Node.open(_settings(path), clock=FrozenClock()) as node:
+        doctor = Doctor(node.database, copy=no_copy)
+        found = doctor.examine()
+        outcome = doctor.repair()
+        again = doctor.examine()
+
+    assert all(isinstance(finding, Finding) and finding.explanation for finding in found)
+    # What was mended is mended: a second run finds nothing that the first one had answered.
+    assert [finding.code for finding in outcome.after] == [finding.code for finding in again]
+    refused = {(each.finding.code, each.finding.where) for each in outcome.not_repaired}
+    left = {(f.code, f.where) for f in again if f.repair is not None}
+    assert left <= refused
