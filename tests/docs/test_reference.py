@@ -103,7 +103,7 @@ def test_the_glossary_names_files_tables_and_classes_that_exist() -> None:
     assert [] == problems
 
 
-@pytest.mark.parametrize("example", ["flights", "weather"])
+@pytest.mark.parametrize("example", ["flights", "recap", "weather"])
 def test_the_settings_of_an_example_load(example: str) -> None:
     settings = load_settings(environment={}, working_folder=ROOT / "examples" / example)
 

@@ -132,10 +132,13 @@ class Doctor:
 
 
 def fingerprint(findings: Iterable[Finding]) -> str:
-    """A short text that tells one plan from another: what was found and what would be done."""
+    """A short text that tells one plan from another: what would be done, and to what.
+
+    Opening a database for work switches its journal mode; that is no part of a plan by then.
+    """
     digest = hashlib.sha256()
     for finding in findings:
         repair = finding.repair
-        done = repr(repair) if isinstance(repair, Repair) else ""
-        digest.update(repr((finding.code, finding.where, done)).encode())
+        if isinstance(repair, Repair) and repair.operation != "open":
+            digest.update(repr((finding.code, finding.where, repair)).encode())
     return digest.hexdigest()[:FINGERPRINT_CHARACTERS]

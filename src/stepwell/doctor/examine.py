@@ -80,19 +80,20 @@ def examine(
     With ``execution_id`` only that execution is.
     """
     found: list[Finding] = []
+    checks: dict[str, Check] = {}
     if execution_id is None:
         found = _of_database(database, thorough=thorough)
-        # Tables that are not as they should be are not asked.
-        if any(finding.rule == "D8" or finding.code == "schema_drift" for finding in found):
-            return found
-    first, last = _range(database, thorough=thorough, execution_id=execution_id)
-    checks = of_executions.checks(first, last)
-    if execution_id is None:
-        # A program that hands its jobs over as values has none registered: nobody can say then.
-        names = {found.name for found in registry or () if found.origin != BUILT_IN} or None
-        known = Known(database.clock.now(), names)
-        checks |= of_surroundings.checks(database, known)
-        checks |= project_checks(registry.invariants.values() if registry is not None else ())
+    # Tables that are not as they should be are not asked; the project's own are, all the same.
+    if not any(finding.rule == "D8" or finding.code == "schema_drift" for finding in found):
+        first, last = _range(database, thorough=thorough, execution_id=execution_id)
+        checks |= of_executions.checks(first, last)
+        if execution_id is None:
+            # A program that hands its jobs over as values has none registered: nobody can say.
+            names = {each.name for each in registry or () if each.origin != BUILT_IN} or None
+            known = Known(database.clock.now(), names, _timeouts(registry))
+            checks |= of_surroundings.checks(database, known)
+    if execution_id is None and registry is not None:
+        checks |= project_checks(registry.invariants.values())
     found += in_order(run_checks(database, checks))
     ask = evidence_of(database, registry)
     return [decide(finding, ask) for finding in found]
@@ -164,6 +165,15 @@ def _looked(name: str, look: Callable[[], list[Finding]]) -> list[Finding]:
     except DatabaseError as error:
         # Whatever else is asked of a damaged file is answered in the same way.
         return [replace(finding_of(error), rule="D8", where=name)]
+
+
+def _timeouts(registry: JobRegistry | None) -> dict[str, float]:
+    """How long each job may take; a job file's is known only with its parameters."""
+    return {
+        each.name: each.job.timeout_s
+        for each in registry or ()
+        if each.source is None and each.job.timeout_s is not None
+    }
 
 
 def _range(database: Database, *, thorough: bool, execution_id: int | None) -> tuple[int, int]:

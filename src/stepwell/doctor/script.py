@@ -16,6 +16,8 @@ from stepwell.doctor.repair import LATER, in_turn
 from stepwell.finding import Finding, Repair, Statement
 from stepwell.repository.repair_log import recording_statement
 
+WITHOUT_RECORD = ("no_tables", "schema_old", "schema_too_new", "schema_drift")
+
 
 def as_sql(findings: Iterable[Finding], *, location: str, now: datetime) -> str:
     """The text of the file; what is no SQL stands in it as a comment."""
@@ -25,6 +27,9 @@ def as_sql(findings: Iterable[Finding], *, location: str, now: datetime) -> str:
         "-- It changes nothing a second time. Then run the doctor again: a repair may bring",
         "-- to light what was hidden behind it.",
     ]
+    findings = list(findings)
+    # Where there is no table for it, nothing is recorded; the rows are mended all the same.
+    records = not any(finding.code in WITHOUT_RECORD for finding in findings)
     for finding in in_turn(findings):
         lines += ["", f"-- {finding.code}, {_comment(finding.where)}: {_comment(finding.what)}"]
         repair = finding.repair
@@ -35,16 +40,16 @@ def as_sql(findings: Iterable[Finding], *, location: str, now: datetime) -> str:
         elif repair.operation:
             lines.append(f"-- `stepwell doctor --repair` alone: {_comment(repair.does)}")
         else:
-            lines += _repair(finding, repair, now)
+            lines += _repair(finding, repair, now, records=records)
     return "\n".join(lines) + "\n"
 
 
-def _repair(finding: Finding, repair: Repair, now: datetime) -> list[str]:
+def _repair(finding: Finding, repair: Repair, now: datetime, *, records: bool) -> list[str]:
     lines = [f"-- {_comment(repair.does)}"]
     if repair.cannot_know:
         lines.append(f"-- it cannot know {_comment(repair.cannot_know)}")
     statements: list[Statement] = []
-    if repair.guard is not None:
+    if repair.guard is not None and records:
         statements.append(recording_statement(finding, repair.does, repair.guard))
     statements += repair.statements
     return lines + [_text(statement, now) for statement in statements]
