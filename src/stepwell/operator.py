@@ -92,6 +92,11 @@ class JobOperator(JobQuestions):
         """This process as an owner of executions and locks, registered when first needed (S33)."""
         return self._runner.owner_id
 
+    @property
+    def ready_jobs(self) -> ReadyJobs:
+        """Makes jobs ready without recording anything: definition, parameters, settings."""
+        return self._jobs
+
     # --- start, run, restart -----------------------------------------------------------------
 
     def start(
@@ -275,41 +280,11 @@ class JobOperator(JobQuestions):
         ready = self._jobs.prepare(job, parameters, scheduled_like=(due_parameter(due),))
         return ready.registered(trigger_source="system", triggered_by=f"schedule {schedule}")
 
-    def prepare_imported(
-        self,
-        job: str,
-        parameters: Mapping[str, object],
-        *,
-        priority: int | None,
-        context: str,
-        triggered_by: str | None,
-    ) -> NewExecution:
-        """The execution that an import records, checked; ``context`` is what its job begins with.
-
-        Raises:
-            NoSuchJob, JobStartError: the job cannot be started so (S8, S183).
-        """
-        ready = self._jobs.prepare(job, parameters)
-        _require_priority(f"register job {job!r}", priority or 0)
-        return ready.registered(priority=priority, context=context, triggered_by=triggered_by)
-
     def find_completed(self, job: Job, parameters: Mapping[str, object]) -> JobExecution | None:
         """The COMPLETED execution of the instance that these parameters name, if it is its last."""
         new = self._jobs.prepare(job, parameters).registered()
         last = self._repository.database.run(lambda t: find_last(t, new))
         return last if last is not None and last.batch_status is BatchStatus.COMPLETED else None
-
-    def parameter_names(self, job: str) -> frozenset[str] | None:
-        """The names that a job's model takes, in both spellings; None: it has none and takes any.
-
-        Raises:
-            NoSuchJob: nobody knows it.
-        """
-        model = self._registry.get(job).parameters
-        if model is None:
-            return None
-        aliases = (field.alias for field in model.model_fields.values())
-        return frozenset(model.model_fields) | {alias for alias in aliases if alias}
 
     # --- stop, abandon, recover --------------------------------------------------------------
 

@@ -92,6 +92,18 @@ class ReadyJobs:
         definition, resolved = self._resolve(job, parameters)
         return self._ready(definition, resolved.scheduled_like(scheduled_like))
 
+    def parameter_names(self, job: str) -> frozenset[str] | None:
+        """The names that a job's model takes, in both spellings; None: it has none and takes any.
+
+        Raises:
+            NoSuchJob: nobody knows it.
+        """
+        model = self._registry.get(job).parameters
+        if model is None:
+            return None
+        aliases = (field.alias for field in model.model_fields.values())
+        return frozenset(model.model_fields) | {alias for alias in aliases if alias}
+
     def prepare_again(
         self, record: JobExecution, parameters: Mapping[str, object] | None = None
     ) -> ReadyJob:

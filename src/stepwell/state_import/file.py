@@ -17,6 +17,7 @@ import msgspec
 
 from stepwell.errors import InvalidStateFile, ItemSourceMissing
 from stepwell.execution.json import to_json
+from stepwell.repository.queue import PRIORITY_MAX
 
 FILE_BYTES_MAX = 64 * 1024 * 1024  # It is read whole.
 ITEMS_MAX = 10_000  # They are recorded in one transaction, while all other writers wait.
@@ -161,6 +162,9 @@ def _item(place: str, item: dict[str, Any], faults: list[str]) -> StateItem | No
     priority = item.get("priority")
     if priority is not None and (not isinstance(priority, int) or isinstance(priority, bool)):
         faults.append(f"{place}: priority must be a whole number, got {priority!r}")
+    elif priority is not None and abs(priority) > PRIORITY_MAX:
+        rule = f"must be from {-PRIORITY_MAX} to {PRIORITY_MAX}"
+        faults.append(f"{place}: a priority {rule}, got {priority}")
     parameters = item.get("parameters") or {}
     if not isinstance(parameters, dict):
         faults.append(f"{place}: parameters must be an object, got {parameters!r}")

@@ -141,7 +141,7 @@ def _new(
     operator: JobOperator, job: str, item: StateItem, triggered_by: str | None
 ) -> NewExecution:
     parameters, kept = dict(item.parameters), {}
-    known = operator.parameter_names(job)
+    known = operator.ready_jobs.parameter_names(job)
     others = item.others if item.id is None else {"id": item.id, **item.others}
     for key, value in others.items():
         # A job without a model takes any name: of the item's own keys it is given the id.
@@ -149,9 +149,7 @@ def _new(
             parameters.setdefault(key, value)
         else:
             kept[key] = value
-    return operator.prepare_imported(
-        job,
-        parameters,
+    return operator.ready_jobs.prepare(job, parameters).registered(
         priority=item.priority,
         context=to_json(kept, what=f"the other keys of {item.place}"),
         triggered_by=triggered_by,
