@@ -44,7 +44,8 @@ def test_every_command_prints_json_but_those_that_only_hold_others() -> None:
         if "--json" not in {option for parameter in part.params for option in parameter.opts}
     }
 
-    assert {"stepwell", "stepwell db", "stepwell pool", "stepwell sync"} == without
+    groups = ("backup", "db", "lock", "pool", "schedule", "sync")
+    assert {"stepwell", *(f"stepwell {name}" for name in groups)} == without
 
 
 def test_the_exit_statuses_are_those_of_the_contract() -> None:
@@ -150,7 +151,8 @@ def test_logging_is_quiet_unless_asked(folder: Folder) -> None:
     everything = folder.done("-vv", "run", "talks", "--again")
 
     assert "" == quiet.err
-    assert re.search(r"^\d\d:\d\d:\d\d INFO stepwell\.runner: .*COMPLETED$", told.err, re.MULTILINE)
+    line = r"^\d\d:\d\d:\d\d INFO stepwell\.runner \[talks \d+\]: .*COMPLETED$"
+    assert re.search(line, told.err, re.MULTILINE)
     assert len(everything.err) >= len(told.err)
 
 
