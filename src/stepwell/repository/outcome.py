@@ -153,6 +153,8 @@ def has_committed(
 def is_unknown(error: BaseException | None) -> bool:
     """Whether ``error``, or what led to it, leaves the outcome of a commit unknown (S37)."""
     while error is not None:
+        if isinstance(error, LostOwnership):
+            return False  # The row told: somebody else has it (S25).
         if isinstance(error, ConnectionLost):
             return bool(error.fields.get("during_commit"))  # False: it was settled.
         error = error.__cause__ or error.__context__

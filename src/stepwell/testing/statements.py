@@ -39,7 +39,7 @@ def kill_at(word: str, n: int, when: When = "before") -> KillPoint:
     """The end before (or after) the ``n``-th statement that begins with ``word``.
 
     >>> kill_at("commit", n=3)
-    KillPoint(number=3, when='before', word='COMMIT')
+    KillPoint(number=3, when='before', word='COMMIT', on_any_thread=False)
     """
     return KillPoint(n, when, word.upper())
 
