@@ -35,7 +35,11 @@
     ├── SyncError                        the change log
     │   ├── NoSyncNode                 ├── CannotTrack
     │   ├── SyncNodeExists               ├── TableNotTracked
-    │   └── InvalidNodeId                └── CaptureBroken
+    │   ├── InvalidNodeId                ├── CaptureBroken
+    │   ├── NoSuchBundle                 ├── BundleTorn
+    │   ├── BundleExists                 ├── BundleDamaged
+    │   ├── ForeignFile                   ├── BundleTooLarge
+    │   └── BundleTooNew                 └── CompressionMissing
     ├── MigrationFailed                  the application's own migrations
     ├── BackupError                      copies of a database
     │   ├── NoSuchBackup                 ├── BackupUnproven
@@ -138,9 +142,17 @@ from stepwell.errors.schedules import (
     ScheduleInSettings,
 )
 from stepwell.errors.sync import (
+    BundleDamaged,
+    BundleExists,
+    BundleTooLarge,
+    BundleTooNew,
+    BundleTorn,
     CannotTrack,
     CaptureBroken,
+    CompressionMissing,
+    ForeignFile,
     InvalidNodeId,
+    NoSuchBundle,
     NoSyncNode,
     SyncError,
     SyncNodeExists,
@@ -224,4 +236,12 @@ __all__ = [
     "CannotTrack",
     "TableNotTracked",
     "CaptureBroken",
+    "NoSuchBundle",
+    "BundleExists",
+    "ForeignFile",
+    "BundleTooNew",
+    "BundleTorn",
+    "BundleDamaged",
+    "BundleTooLarge",
+    "CompressionMissing",
 ]

@@ -50,3 +50,51 @@ class CaptureBroken(SyncError):
     """The triggers of a table are not those of its columns: changes may have been missed."""
 
     kind = Kind.CONFLICT
+
+
+class NoSuchBundle(SyncError):
+    """There is no such file of changes, or it is a folder."""
+
+    kind = Kind.NOT_FOUND
+
+
+class BundleExists(SyncError):
+    """A file of that name is there already."""
+
+    kind = Kind.CONFLICT
+
+
+class ForeignFile(SyncError):
+    """It is some other file."""
+
+    kind = Kind.USAGE
+
+
+class BundleTooNew(SyncError):
+    """A newer release has written it, in a format that this one does not know."""
+
+    kind = Kind.CORRUPT
+
+
+class BundleTorn(SyncError):
+    """Its end, or one of its parts, is not there."""
+
+    kind = Kind.CORRUPT
+
+
+class BundleDamaged(SyncError):
+    """A line is not what was written; the message says which."""
+
+    kind = Kind.CORRUPT
+
+
+class BundleTooLarge(SyncError):
+    """A line, or what a compressed file expands to, is over the limit."""
+
+    kind = Kind.USAGE
+
+
+class CompressionMissing(SyncError):
+    """No module for this compression is installed."""
+
+    kind = Kind.USAGE
