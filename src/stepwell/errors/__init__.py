@@ -38,7 +38,7 @@
     │   ├── InvalidNodeId                ├── CaptureBroken
     │   ├── NoSuchBundle                 ├── BundleTorn
     │   ├── BundleExists                 ├── BundleDamaged
-    │   ├── ForeignFile                   ├── BundleTooLarge
+    │   ├── ForeignFile                  ├── BundleTooLarge
     │   └── BundleTooNew                 └── CompressionMissing
     ├── MigrationFailed                  the application's own migrations
     ├── BackupError                      copies of a database

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, cast
 
-from stepwell.database.durable import disk_refusal
+from stepwell.database.durable import disk_refusal, move_into_place
 from stepwell.errors import (
     BundleDamaged,
     BundleTooLarge,
@@ -233,9 +233,16 @@ class NewFile:
         os.fsync(self._plain.fileno())
         self._plain.close()
 
-    def name(self) -> None:
-        """Give it its name; a file that has it is replaced. The caller syncs the folder."""
-        self._temporary.replace(self.path)
+    def name(self, *, replace: bool) -> None:
+        """Give it its name; the caller syncs the folder.
+
+        Raises:
+            FileExistsError: a file has it already, and may not be replaced.
+        """
+        if replace:
+            self._temporary.replace(self.path)
+        else:
+            move_into_place(self._temporary, self.path.absolute())
 
     def drop(self) -> None:
         """It will not be; also when it has its name already."""

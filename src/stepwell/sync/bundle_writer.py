@@ -89,19 +89,17 @@ def write_bundle_files(
         DatabaseError, DatabaseFull, DatabaseReadOnly: the disk refuses.
         ValueError, BundleTooLarge: as for :func:`write_bundle`.
     """
-    if path.exists() and not (replace and path.is_file()):
-        raise BundleExists(
-            f"cannot export to {str(path)!r}: "
-            + ("it is a folder" if path.is_dir() else "there is a file of that name"),
-            hint="choose another name, or move it away",
-            fields={"file": str(path)},
-        )
+    _require_free(path, replace=replace)
     files: list[NewFile] = []
     try:
         ends = list(_parts(files, path, meta, changes, part_bytes_max))
+        for file in files:
+            _require_free(file.path, replace=replace)
         for file in reversed(files):
-            file.name()
+            file.name(replace=replace)
         sync_folder(path.absolute().parent)
+    except FileExistsError as error:  # Somebody was faster.
+        raise _exists(path) from error
     except OSError as error:
         raise disk_refusal(error, f"export to {str(path)!r}") from error
     finally:
@@ -113,6 +111,20 @@ def write_bundle_files(
         groups=sum(end.groups for end in ends),
         to_lsn=meta.to_lsn,
         sha256=ends[-1].sha256,
+    )
+
+
+def _require_free(path: Path, *, replace: bool) -> None:
+    if path.is_dir() or (path.exists() and not replace):
+        raise _exists(path)
+
+
+def _exists(path: Path) -> BundleExists:
+    return BundleExists(
+        f"cannot export to {str(path)!r}: "
+        + ("it is a folder" if path.is_dir() else "there is a file of that name"),
+        hint="choose another name, or move it away",
+        fields={"file": str(path)},
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import signal
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from stepwell.sync.bundle import decode_line, encode_line, part_path
 from stepwell.sync.bundle_reader import Checked, open_bundle
 from stepwell.sync.bundle_writer import write_bundle, write_bundle_files
 from stepwell.sync.change import NULL, Change, Lineage, decode_values, encode_values, key_text
+from tests.docs.pages import ROOT
 from tests.unit.sync.bundles import change, grouped, meta, read, text_of
 from tests.unit.sync.test_change import VALUES, bits
 
@@ -320,6 +324,46 @@ def test_a_file_of_that_name_is_kept_unless_it_may_be_replaced(tmp_path: Path) -
         write_bundle_files(tmp_path, meta(1), [change(1, 1)], replace=True)
     write_bundle_files(path, meta(1), [change(1, 1)], replace=True)
     assert [change(1, 1)] == read(path)
+
+
+def test_a_part_of_another_export_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "week.part2.jsonl").write_bytes(b"precious")
+
+    with pytest.raises(BundleExists, match="part2"):
+        in_parts(tmp_path / "week.jsonl")
+    assert ["week.part2.jsonl"] == [path.name for path in tmp_path.iterdir()]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from stepwell.sync.bundle_writer import write_bundle_files
+from tests.unit.sync.bundles import change, meta
+
+def changes():
+    yield from (change(n, n) for n in range(1, 2_000))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+write_bundle_files(Path(sys.argv[1]), meta(2_000), changes(), part_bytes_max=100_000)
+"""
+
+
+@pytest.mark.parametrize("name", ["week.jsonl", "week.jsonl.gz"])
+def test_an_export_that_is_killed_leaves_no_file_of_its_name(name: str, tmp_path: Path) -> None:
+    """And the next one under the same id leaves none of the killed one's."""
+    path = tmp_path / name
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=ROOT, check=False)
+    left = list(tmp_path.iterdir())
+
+    assert -signal.SIGKILL == killed.returncode
+    assert len(left) > 3
+    assert all(p.name.startswith(".") and p.name.endswith(".tmp") for p in left)
+
+    changes = [change(n, n) for n in range(1, 2_001)]
+    written = write_bundle_files(path, meta(2_000), changes, part_bytes_max=100_000)
+
+    assert sorted(written.paths) == sorted(tmp_path.iterdir())
+    assert changes == read(path)
 
 
 @pytest.mark.parametrize(
