@@ -185,8 +185,11 @@ def canonical_key(pk_json: msgspec.Raw | bytes) -> bytes:
 
 def _require_whole(change: Change) -> None:
     """What the types do not say."""
-    numbers = (change.epoch, change.hlc, change.authority, change.causal_length)
-    if not all(0 <= number <= INTEGER_MAX for number in (*numbers, change.new_causal_length)):
+    numbers = (
+        *(change.epoch, change.hlc, change.authority),
+        *(change.causal_length, change.new_causal_length),
+    )
+    if min(numbers) < 0 or max(numbers) > INTEGER_MAX:
         raise ValueError("epoch, hlc, authority and causal_length must be 0 or more, in 64 bits")
     if not (1 <= change.lsn <= INTEGER_MAX and 1 <= change.seq <= INTEGER_MAX):
         raise ValueError(
@@ -205,10 +208,9 @@ def _require_whole(change: Change) -> None:
         raise ValueError(f"tombstone must be 1 for D and 0 for I and U, got {change.tombstone}")
     if (change.payload == NULL) != is_deleted:
         raise ValueError("payload must be null for D, and an object for I and U")
-    for name in ("payload", "before"):
-        image = getattr(change, name)
+    for image in (change.payload, change.before):
         if image != NULL and not bytes(image).startswith(b"{"):
-            raise ValueError(f"{name} must be an object or null")
+            raise ValueError("payload and before must be an object or null")
 
 
 class LineOrder:

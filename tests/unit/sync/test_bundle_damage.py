@@ -152,7 +152,11 @@ DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
         (replaced(3, b'"pk_json":{"id":2}', b'"pk_json":{}'), 3, "pk_json must be an object with"),
         (replaced(3, b'"pk_json":{"id":2}', b'"pk_json":{"id":null}'), 3, "pk_json must be an"),
         (replaced(3, b'"pk_json":{"id":2}', b'"pk_json":7'), 3, "expected `object`, got `int`"),
-        (replaced(3, b'{"id":2,"note":"x"}', b"[1]"), 3, "payload must be an object or null"),
+        (
+            replaced(3, b'{"id":2,"note":"x"}', b"[1]"),
+            3,
+            "payload and before must be an object or null",
+        ),
         (replaced(3, b'{"id":2,"note":"x"}', b"null"), 3, "payload must be null for D, and an"),
         (replaced(3, b'"op":"I"', b'"op":"I","tombstone":1'), 3, "tombstone must be 1 for D"),
         (replaced(3, b'"hlc":101', b'"hlc":-1'), 3, "epoch, hlc, authority and causal_length"),
