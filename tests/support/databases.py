@@ -104,7 +104,7 @@ def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databa
 @pytest.fixture(scope="session")
 def warm_parent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmParent]:
     """Forks children that have imported Stepwell and have run the small job once."""
-    with WarmParent(["tests.support.processes"]) as parent:
+    with WarmParent(["tests.support.quiet", "tests.support.processes"]) as parent:
         warm = f"sqlite:///{tmp_path_factory.mktemp('warm')}/warm.db"
         parent.warm_up(CREATE, url=warm)
         parent.warm_up(RUN, url=warm)

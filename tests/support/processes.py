@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -20,8 +19,6 @@ from tests.support.weather_job import weather_job
 
 PROOF_WITHIN_S = 20.0
 LOOK_AGAIN_S = 0.002
-
-logging.getLogger("stepwell").setLevel(logging.CRITICAL)  # Crashes are what is wanted here.
 
 
 def create(url: str) -> None:

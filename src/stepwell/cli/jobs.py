@@ -35,7 +35,8 @@ def list_jobs(
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
-    definitions = [Definition.of(found) for found in session.load_jobs()]
+    known = list(session.load_jobs())
+    definitions = [Definition.of(found) for found in known]
     last, schedules, missing = _recorded(session, [d.job.name for d in definitions])
     if wants_json:
         output.json(
@@ -60,9 +61,9 @@ def list_jobs(
         ["JOB", "PARAMETERS", ">STEPS", "DEFINED IN", "LAST EXECUTION", "DESCRIPTION"],
         [_row(definition, last.get(definition.job.name)) for definition in definitions],
     )
-    if not definitions:
-        page = Page()
-        page.line(f"no jobs: {_where(session)}")
+    if all(found.is_built_in for found in known):
+        page.line()
+        page.line(f"no jobs of your own: {_where(session)}")
         page.hint("`stepwell init` writes a first one, `jobs = [...]` in stepwell.toml names them")
     elif missing:
         page.line()

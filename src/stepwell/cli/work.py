@@ -125,7 +125,7 @@ def work(
 
 
 def _require_jobs(session: Session, names: list[str]) -> None:
-    """Refuse to work for nothing: every name is known, and there is a job at all.
+    """Refuse to work for nothing: every name is known, or there is a job beside the built-in ones.
 
     Raises:
         NoSuchJob: with the nearest name, or where the settings are missing.
@@ -135,7 +135,7 @@ def _require_jobs(session: Session, names: list[str]) -> None:
 
     for name in names:
         require_job(session, name)
-    if not list(session.load_jobs()):
+    if not names and all(found.is_built_in for found in session.load_jobs()):
         settings = session.settings
         where = str(settings.file) if settings.file else f"no stepwell.toml in {settings.folder}"
         raise NoSuchJob(

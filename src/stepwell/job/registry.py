@@ -65,6 +65,11 @@ class RegisteredJob:
         line = _line_of(self._module, self._job) if self._module is not None else None
         return self.origin if line is None else f"{self.origin} ({line})"
 
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it is one of Stepwell's own, which care for the database."""
+        return self.job.name.startswith("stepwell.")
+
     def load(self, parameters: Mapping[str, object]) -> Job:
         """The job for a start with ``parameters``.
 
