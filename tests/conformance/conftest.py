@@ -12,6 +12,28 @@ from stepwell.settings import Settings
 from stepwell.testing import FrozenClock
 
 STORES = ("sqlite3", "pysqlite3", "postgresql")
+# What the records of an execution rest on runs on the second copy of SQLite in every run, the other
+# modules in `make test-all`: they say nothing in SQL that these do not.
+ON_EVERY_STORE = {
+    "test_history.py",
+    "test_restarting.py",
+    "test_starting.py",
+    "test_stopping.py",
+    "test_tracking.py",
+    "test_transitions.py",
+    "test_two_finalisers.py",
+    "test_values.py",
+    "test_versions.py",
+    "test_worker.py",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The second copy of SQLite is slow where it tells little."""
+    for item in items:
+        is_here = item.path.parent.name == "conformance" and item.path.name not in ON_EVERY_STORE
+        if is_here and "pysqlite3" in item.name:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(params=STORES)
