@@ -77,7 +77,7 @@ AWAITED_RUNS = (
     )
     .exists()
 )
-WAITING_EXECUTIONS = Prepared(
+DUE_EXECUTIONS = (
     select(
         _e.job_execution_id,
         _i.job_name,
@@ -85,9 +85,10 @@ WAITING_EXECUTIONS = Prepared(
         func.coalesce(_e.run_after, _e.create_time),
     )
     .select_from(batch_job_execution.join(batch_job_instance))
-    .where(
-        text(WAITING),
-        or_(_e.run_after.is_(None), _e.run_after <= bindparam("now_")),
+    .where(text(WAITING), or_(_e.run_after.is_(None), _e.run_after <= bindparam("now_")))
+)
+WAITING_EXECUTIONS = Prepared(
+    DUE_EXECUTIONS.where(
         or_(
             _e.priority < bindparam("priority_"),
             and_(_e.priority == bindparam("priority_"), _e.job_execution_id > bindparam("id_")),
@@ -129,20 +130,7 @@ CLAIM = Prepared(
 
 
 # What waits only because of something that runs: it will move when that ends.
-WAITING_FOR_RUNNING = Prepared(
-    select(
-        _e.job_execution_id,
-        _i.job_name,
-        _e.priority,
-        func.coalesce(_e.run_after, _e.create_time),
-    )
-    .select_from(batch_job_execution.join(batch_job_instance))
-    .where(
-        text(WAITING),
-        or_(_e.run_after.is_(None), _e.run_after <= bindparam("now_")),
-        or_(RUN_LOCK_IS_HELD, AWAITED_RUNS),
-    )
-)
+WAITING_FOR_RUNNING = Prepared(DUE_EXECUTIONS.where(or_(RUN_LOCK_IS_HELD, AWAITED_RUNS)))
 
 
 class Waiting(NamedTuple):
