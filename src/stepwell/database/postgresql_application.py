@@ -26,11 +26,11 @@ from stepwell.database.postgresql_capture import (
     trigger_arguments,
     trigger_names,
 )
+from stepwell.database.postgresql_owners import LOCK_CLASS
 from stepwell.database.postgresql_shape import read_table, rows_of
 from stepwell.database.shape import Column, TableShape, listed, quoted
 
-# Of Stepwell's advisory locks ("step"); owners' ids are positive, 0 migrates.
-_LOCK_CLASS = 0x73746570
+# The second key of the owners' locks; owners begin at 1, 0 migrates.
 _SEALING = -1
 
 
@@ -180,7 +180,7 @@ class PostgresqlApplicationTables(ApplicationTables):
 
     def lock_sealing(self, connection: KeptConnection) -> None:
         """An advisory lock of the transaction."""
-        connection.cursor.execute(f"SELECT pg_advisory_xact_lock({_LOCK_CLASS}, {_SEALING})")
+        connection.cursor.execute(f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, {_SEALING})")
 
     def lock_writers(self, connection: KeptConnection, tables: Sequence[str]) -> None:
         """Readers go on."""
