@@ -31,13 +31,14 @@ def test_what_a_page_shows_runs_as_it_stands(page: Page, tmp_path: Path) -> None
     for block in page.blocks():
         if "excerpt" in block.directives:
             _find_excerpt(block)
-        elif _runs(block):
+        if "file" in block.directives:
+            _write(block, tmp_path)
+        if "excerpt" not in block.directives and _runs(block):
             _RUN[block.language](block, tmp_path)
 
 
 def _run_python(block: Block, folder: Path) -> None:
     if "file" in block.directives:
-        _write(block, folder)
         return
     script = folder / "snippet.py"
     script.write_text(block.text, encoding="utf-8")
@@ -47,8 +48,6 @@ def _run_python(block: Block, folder: Path) -> None:
 
 
 def _run_toml(block: Block, folder: Path) -> None:
-    if "file" in block.directives:
-        _write(block, folder)
     settings = tomllib.loads(block.text)
     place = folder / "only-settings"
     place.mkdir(exist_ok=True)
