@@ -2,7 +2,7 @@
 
 import signal
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests.postgresql import (
     _administrator,
@@ -22,8 +22,10 @@ __all__ = [
     "postgresql_url",
 ]
 
-# A slow machine is no failure; a failure prints what repeats it.
-settings.register_profile("stepwell", deadline=None, print_blob=True)
+# A slow machine is no failure; a failure prints what repeats it. To explain one, Hypothesis would
+# trace every line of every example.
+PHASES = [phase for phase in Phase if phase is not Phase.explain]
+settings.register_profile("stepwell", deadline=None, print_blob=True, phases=PHASES)
 settings.load_profile("stepwell")
 
 # A shell starts what it puts into the background with Ctrl-C ignored, and children inherit that:

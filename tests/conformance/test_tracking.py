@@ -248,7 +248,7 @@ def test_times_of_partitions_are_those_of_its_rows(
         TaskletStep("before", nothing),
         PartitionedStep("days", range(number), take, executor="inline"),
         PartitionedStep("one", [0], lambda: clock.advance(3), executor="inline"),
-        PartitionedStep("none", [], nothing, executor="inline"),
+        PartitionedStep("none", [], lambda: None, executor="inline"),
     ]
     execution = node.operator.run(Job("recalc", steps=steps))
     days, one = node.operator.get_step_executions(execution.execution_id)[1:3]

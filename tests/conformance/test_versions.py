@@ -196,7 +196,8 @@ def test_an_owner_that_was_recovered_writes_nothing_more(
     def recover() -> None:
         if not calls:
             calls.append("recovered")
-            other.repository.settle_stray(1, ending(BatchStatus.FAILED)["failure"])
+            failure = ending(BatchStatus.FAILED)["failure"]
+            other.repository.settle_stray(1, failure, node.operator.owner_id)
 
     def write(number: int, step: StepContext) -> None:
         if number == 4:
@@ -239,7 +240,9 @@ def test_recovery_raises_the_fences_of_the_job_and_of_all_its_steps(node: Node) 
     """Goal: S187. Method: one step has ended, one runs; partitions are unfinished."""
 
     def leave() -> None:
-        node.repository.settle_stray(1, ending(BatchStatus.FAILED)["failure"])
+        node.repository.settle_stray(
+            1, ending(BatchStatus.FAILED)["failure"], node.operator.owner_id
+        )
 
     job = Job(
         "billing",

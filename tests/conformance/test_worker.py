@@ -13,6 +13,7 @@ from stepwell.errors import JobStartError, NoSuchOwner, OwnerHasEnded
 from stepwell.execution.records import JobExecution
 from stepwell.execution.result import Failure
 from stepwell.repository.at_work import list_at_work
+from stepwell.runner.stop import POLL_S
 from stepwell.settings import JobSettings, Settings
 from stepwell.testing import FrozenClock
 from stepwell.worker import RECOVER_S, Duty, Loop, Worker
@@ -576,11 +577,14 @@ def test_a_worker_that_is_asked_to_end_ends_gracefully(node: Node, other: Node) 
     assert "the machine is needed" in [reason for *_, reason in statuses(node, 1)]
 
 
-def test_any_other_process_is_asked_to_stop_what_it_runs(node: Node, other: Node) -> None:
+def test_any_other_process_is_asked_to_stop_what_it_runs(
+    node: Node, other: Node, clock: FrozenClock
+) -> None:
     blocked = Blocked()
     execution_id = node.operator.start(tasklet_job("billing", blocked))
     until(blocked.begun.is_set)
     other.operator.stop_owner(node.operator.owner_id, reason="enough")
+    clock.advance(POLL_S)
     until(node.operator._runner._running[execution_id].stop_flag.is_set)
     blocked.release.set()
     ended = node.operator.wait(execution_id)
