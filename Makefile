@@ -33,7 +33,7 @@ test: check ## check, then every test that is not slow
 	$(PYTEST) --numprocesses $(WORKERS) -m 'not slow' --ignore tests/tidy
 
 test-all: check ## check, then every test, the slow ones too
-	$(PYTEST) --numprocesses $(WORKERS) --ignore tests/tidy
+	$(PYTEST) --numprocesses $(WORKERS) --hypothesis-profile search --ignore tests/tidy
 
 check: $(INSTALLED) ## lint, format, types, layers and the house rules: under a minute
 	$(BIN)/ruff check

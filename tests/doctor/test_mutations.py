@@ -8,7 +8,7 @@ from typing import Any
 
 import pysqlite3
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from stepwell import Node
@@ -78,6 +78,10 @@ def mutate(path: Path, changes: list[Any]) -> None:
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(changes=CHANGES)
+@example(
+    changes=[(("batch_step_execution", ""), None, None), (("batch_status_history", ""), None, 2)]
+)
+@example(changes=[(("batch_status_history", ""), None, None)])
 def test_nothing_that_is_in_the_tables_ends_the_doctor(told: Path, changes: list[Any]) -> None:
     path = told.with_name("patient.db")
     for file in told.parent.glob("patient.db*"):

@@ -26,6 +26,7 @@ _JOB_IS = (
     " WHERE job_execution_id = :execution_id AND version = :version"
 )
 _STILL = f"EXISTS ({_JOB_IS})"
+_THE_STEP = "step_execution_id = :step_execution_id"
 _LATER = "CASE WHEN last_updated > :now THEN last_updated ELSE :now END"
 _TROUBLED = "COALESCE(partition_failed, 0) + COALESCE(partition_partial, 0) > 0"
 STEP_RESULT = (
@@ -121,9 +122,24 @@ def acknowledge(breach: Breach) -> Repair:
         breach,
         f"add to the history that it is {breach['status']}; what stands there already stays",
         "who wrote the change, and what else he changed",
-        [job_change() if not of_step else step_change("step_execution_id = :step_execution_id")],
+        [step_change(_THE_STEP), _change_of_a_step_that_is_gone()] if of_step else [job_change()],
         step_execution_id=breach.get("step_execution_id"),
         reason=f"the history ended at {breach['last']}",
+    )
+
+
+def _change_of_a_step_that_is_gone() -> str:
+    """The history row of a step that is in no table any more: it stays as it ended."""
+    return (
+        f"{_INSERT_CHANGE} SELECT h.job_execution_id, h.step_execution_id, h.to_status,"
+        f" h.to_status, {_LATER}, '{ACTOR}', :reason"
+        " FROM batch_status_history h"
+        " JOIN batch_job_execution e ON e.job_execution_id = h.job_execution_id"
+        " WHERE h.history_id = (SELECT max(l.history_id)"
+        " FROM batch_status_history l WHERE l.job_execution_id = :execution_id"
+        " AND l.step_execution_id = :step_execution_id)"
+        " AND NOT EXISTS (SELECT 1 FROM batch_step_execution s"
+        " WHERE s.step_execution_id = h.step_execution_id)"
     )
 
 
