@@ -27,6 +27,7 @@ VALUES: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from([2**62, 0.5, b"\x00\xff", "", "x", "{", "null", "STARTED", "COMPLETED"]),
     st.sampled_from(["FAILED", "SUCCESS", "2026-02-30", "9999-12-31T23:59:59.999999Z", "DONE"]),
 )
+HISTORY = ("batch_status_history", "")
 COLUMNS = [(table.name, column.name) for table in TABLES for column in table.columns]
 ROWS_OF = st.sampled_from(TABLES).map(lambda table: (table.name, ""))
 CHANGES = st.lists(
@@ -81,7 +82,7 @@ def mutate(path: Path, changes: list[Any]) -> None:
 @example(
     changes=[(("batch_step_execution", ""), None, None), (("batch_status_history", ""), None, 2)]
 )
-@example(changes=[(("batch_status_history", ""), None, None)])
+@example(changes=[(HISTORY, None, None)])
 def test_nothing_that_is_in_the_tables_ends_the_doctor(told: Path, changes: list[Any]) -> None:
     path = told.with_name("patient.db")
     for file in told.parent.glob("patient.db*"):
