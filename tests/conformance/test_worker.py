@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from stepwell import BatchStatus, Job, Node, Parameters, TaskletStep, on
-from stepwell.errors import JobStartError, NoSuchOwner, OwnerHasEnded
+from stepwell import BatchStatus, Job, Node, Parameters, StepContext, TaskletStep, on
+from stepwell.errors import JobStartError, LockHeld, NoSuchOwner, OwnerHasEnded
 from stepwell.execution.records import JobExecution
 from stepwell.execution.result import Failure
 from stepwell.repository.at_work import list_at_work
@@ -335,6 +335,99 @@ def test_a_timeout_stops_what_takes_too_long(node: Node, clock: FrozenClock) -> 
     assert [] == findings(node)
 
 
+def test_a_step_that_takes_too_long_stops_its_execution_and_no_other_step_does(
+    node: Node, clock: FrozenClock
+) -> None:
+    """S186. Method: the first step takes less than its time, the second more, the third none."""
+    gone = 29.0
+
+    def waits(step: StepContext) -> None:
+        clock.advance(gone)
+        node.operator._runner.wake()
+        until(lambda: step.stop_requested or gone < 30)
+
+    def too_long(step: StepContext) -> None:
+        nonlocal gone
+        gone = 31.0
+        waits(step)
+
+    steps = [
+        TaskletStep("short", waits, timeout_s=30),
+        TaskletStep("long", too_long, timeout_s=30),
+        TaskletStep("none", nothing),
+    ]
+    execution = node.operator.run(Job("billing", steps))
+
+    assert (STOPPED, "long") == (
+        execution.batch_status,
+        node.operator.get_step_executions(1)[-1].step_name,
+    )
+    assert [("runner", "timeout_s = 30 s of step 'long' ran out")] == [
+        (actor, reason)
+        for step, _, to, actor, reason in statuses(node, 1)
+        if to == "STOPPING" and step is None
+    ]
+    assert [] == findings(node)
+
+
+# --- a place in the queue (S32) -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["death", "failure", "shutdown"])
+def test_what_goes_on_has_the_place_that_was_asked_for_last(
+    end: str, node: Node, other: Node
+) -> None:
+    """S32, S30: asked for while it runs, it cannot move it any more, but what comes after it."""
+    blocked = Blocked()
+
+    def work(step: StepContext) -> None:
+        blocked(step)
+        if end == "failure":
+            raise ValueError("not today")
+
+    know(node, tasklet_job("billing", work, attempts=2))
+    node.operator.register("billing", priority=3)
+    worker = node.worker()
+    begun(node, worker, blocked)
+    for priority in (9, 5):
+        asked = other.operator.set_priority(1, priority)
+    if end == "death":
+        other.operator.recover(1, force=True, reason="hangs")
+    elif end == "shutdown":
+        worker.request_stop("SIGTERM")
+        until(node.operator._runner._running[1].stop_flag.is_set)
+    blocked.release.set()
+    until(lambda: node.operator.get_job_execution(1).end_time)
+
+    assert (3, 3, 5) == (
+        asked.priority,
+        *(node.operator.get_job_execution(i).priority for i in (1, 2)),
+    )
+    assert [(9, False, True), (5, False, True)] == [
+        (value, bool(late), taken_at is not None)
+        for value, late, taken_at in rows(
+            node,
+            "SELECT value, late, taken_at FROM batch_request WHERE kind = 'priority'"
+            " ORDER BY request_id",
+        )
+    ]
+    assert [] == findings(node)
+
+
+def test_a_place_that_nothing_comes_to_is_late(node: Node, other: Node) -> None:
+    """S12: it ended COMPLETED before anybody could apply the request."""
+    blocked = Blocked()
+    know(node, tasklet_job("billing", blocked))
+    node.operator.register("billing")
+    begun(node, node.worker(), blocked)
+    other.operator.set_priority(1, 5)
+    blocked.release.set()
+    until(lambda: node.operator.get_job_execution(1).end_time)
+
+    assert [("billing", COMPLETED, None)] == story(node)
+    assert [(True,)] == [(bool(late),) for (late,) in rows(node, "SELECT late FROM batch_request")]
+
+
 # --- shutdown (S191) ----------------------------------------------------------------------------
 
 
@@ -521,6 +614,31 @@ def test_what_belongs_to_another_owner_by_now_is_no_stray(node: Node, other: Nod
         settled.batch_status,
         settled.owner_id,
     )
+
+
+@pytest.mark.parametrize("apart_s", [-120, 120])
+def test_no_clock_can_kill_an_owner(
+    apart_s: int, settings: Settings, node: Node, clock: FrozenClock
+) -> None:
+    """T11, S13, S33: hosts two minutes apart, then a step back; death is proven without clocks."""
+    record = owned(node, "billing", BatchStatus.STARTED)
+    with Node.open(settings, clock=FrozenClock(clock.now() + timedelta(seconds=apart_s))) as far:
+        asked = [far.operator.recover_dead()]
+        clock.set_back(3600)
+        asked.append(far.operator.recover_dead())
+        clock.advance(7200)
+        asked.append(far.operator.recover_dead())
+        with node.locks.acquire("report", ttl_s=1), pytest.raises(LockHeld):
+            far.locks.acquire("report", wait_s=0)
+        node.database.liveness.release(record.owner_id or 0)
+        (recovered,) = far.operator.recover_dead()
+
+    assert [[], [], []] == asked
+    assert (FAILED, record.execution_id) == (recovered.batch_status, recovered.execution_id)
+    assert recovered.end_time is not None
+    assert recovered.start_time is not None
+    assert recovered.create_time <= recovered.start_time <= recovered.end_time
+    assert [] == findings(node)
 
 
 # --- duties ---------------------------------------------------------------------------------------

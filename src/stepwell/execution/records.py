@@ -73,6 +73,36 @@ class JobExecution:
     # Not stored: the original of ``failure``, in the process that ran the job (S73).
     exception: BaseException | None = field(default=None, compare=False, repr=False)
 
+    @classmethod
+    def fresh(
+        cls, instance_id: int, job_name: str, *, owner_id: int | None, at: datetime, **given: Any
+    ) -> JobExecution:
+        """An execution that is to be inserted: STARTING, with nothing done.
+
+        Owned it has fence 1; without an owner it waits for a worker, with fence 0 (S29). The INSERT
+        gives its id.
+        """
+        return cls(
+            execution_id=0,
+            instance_id=instance_id,
+            job_name=job_name,
+            batch_status=BatchStatus.STARTING,
+            version=0,
+            fence=0 if owner_id is None else 1,
+            owner_id=owner_id,
+            create_time=at,
+            start_time=None,
+            end_time=None,
+            last_updated=at,
+            exit_status=None,
+            result=None,
+            failure=None,
+            current_step=None,
+            last_step=None,
+            restart_position=None,
+            **given,
+        )
+
 
 @dataclass(frozen=True)
 class StepExecution:
@@ -179,3 +209,4 @@ class SkippedItem:
     error_type: str
     error_message: str
     skipped_at: datetime
+    partition_number: int | None = None

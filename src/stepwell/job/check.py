@@ -73,8 +73,7 @@ def _job_faults(job: Job) -> Iterator[str]:
 
 def _registered_faults(job: Job) -> Iterator[str]:
     """Of what concerns a worker alone (S186)."""
-    if job.timeout_s is not None and not _is_number(job.timeout_s, above=0):
-        yield f"timeout_s must be above 0, got {job.timeout_s!r}"
+    yield from _timeout_faults(job)
     if not _is_whole_number(job.attempts, at_least=1):
         yield f"attempts must be 1 or more, got {job.attempts!r}"
     if not callable(job.backoff) and not _is_number(job.backoff, at_least=0):
@@ -177,7 +176,13 @@ def _element_faults(element: Any, job_level: Sequence[Any]) -> Iterator[str]:
             yield from _partition_faults(element)
 
 
+def _timeout_faults(timed: Any) -> Iterator[str]:
+    if timed.timeout_s is not None and not _is_number(timed.timeout_s, above=0):
+        yield f"timeout_s must be above 0, got {timed.timeout_s!r}"
+
+
 def _step_faults(step: Any) -> Iterator[str]:
+    yield from _timeout_faults(step)
     if not _is_whole_number(step.start_limit, at_least=0):
         yield f"start_limit must be 0 or more, got {step.start_limit!r}"
     yield from _listener_faults(step)

@@ -48,6 +48,7 @@ class TaskletStep:
         allow_start_if_complete: Run again on a restart although it is COMPLETED (S65).
         listeners: Step listeners (S78).
         properties: Text that ``step.properties`` shows (S76).
+        timeout_s: After so many seconds of this step the execution is asked to stop (S186).
     """
 
     name: str
@@ -58,6 +59,7 @@ class TaskletStep:
     allow_start_if_complete: bool = False
     listeners: Sequence[Any] = ()
     properties: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class ChunkStep(Generic[In, Out]):
         skip: The exceptions that leave an item out, and how many in one execution.
         retry: The exceptions that are worth another try.
         write_skip: What a skipped write loses: only items that fail alone, or the chunk (S130).
+        timeout_s: After so many seconds of this step the execution is asked to stop (S186).
 
     A value out of its range is refused when a job starts, before anything is recorded: the
     ``JobStartError`` names the field and the value (S183).
@@ -110,6 +113,7 @@ class ChunkStep(Generic[In, Out]):
     allow_start_if_complete: bool = False
     listeners: Sequence[Any] = ()
     properties: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,7 @@ class PartitionedStep:
         partition_override: A restart throws the plan and its results away (S157).
         replan_on_restart: A restart asks for the plan again and takes its inputs, number by number,
             as job files do; otherwise the frozen inputs are used (S156).
+        timeout_s: After so many seconds of this step the execution is asked to stop (S186).
     """
 
     name: str
@@ -164,6 +169,7 @@ class PartitionedStep:
     allow_start_if_complete: bool = False
     listeners: Sequence[Any] = ()
     properties: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
 
 
 Step: TypeAlias = TaskletStep | ChunkStep[Any, Any] | PartitionedStep

@@ -81,6 +81,9 @@ def job_document(job: Job, registry: ArtifactRegistry, losses: list[str]) -> Job
     return _Show(job, ShownArtifacts(registry, losses), losses).document()
 
 
+_PLAIN = Job("plain", steps=())
+
+
 class _Show:
     def __init__(self, job: Job, artifacts: ShownArtifacts, losses: list[str]) -> None:
         self._job = job
@@ -89,6 +92,9 @@ class _Show:
 
     def document(self) -> JobElement:
         job = self._job
+        for name in ("timeout_s", "attempts", "backoff", "on_completion", "evidence"):
+            if getattr(job, name) != getattr(_PLAIN, name):
+                self._losses.append(f"{name} of the job")
         return JobElement(
             id=Text(job.name),
             language="yaml",
@@ -151,6 +157,8 @@ class _Show:
         else:
             function = run.function if isinstance(run, TaskletStep) else run
             tasklet = self._artifact(function, f"tasklet of {what}")
+        if step.timeout_s is not None:
+            self._losses.append(f"{what}: timeout_s = {step.timeout_s:g}")
         return StepElement(
             id=Text(step.name),
             next=_text(step.next),

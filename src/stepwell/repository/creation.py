@@ -6,11 +6,12 @@ owned one (S184), and what may not start leaves no row.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from stepwell.database.liveness import Liveness
-from stepwell.database.transaction import Transaction
+from stepwell.database.transaction import Reader, Transaction
 from stepwell.errors import (
     JobExecutionAlreadyComplete,
     JobExecutionAlreadyRunning,
@@ -35,7 +36,12 @@ from stepwell.repository.executions import (
     last_of_instance,
 )
 from stepwell.repository.history import RUNNER, Because, record_change
-from stepwell.repository.instances import LOCK_INSTANCE, find_instance, insert_instance
+from stepwell.repository.instances import (
+    LOCK_INSTANCE,
+    find_instance,
+    insert_instance,
+    look_up_instance,
+)
 
 
 @dataclass(frozen=True)
@@ -148,21 +154,46 @@ def refuse_restart(
     _refuse_not_restartable(record, restartable=restartable)
 
 
+def find_previous(reader: Reader, new: NewExecution, liveness: Liveness) -> JobExecution | None:
+    """What a start would go on from; None: it would make an instance. For who only looks.
+
+    Raises:
+        JobInstanceAlreadyComplete, JobExecutionAlreadyRunning, JobRestartError: as the start would
+            be refused (S6).
+    """
+    return _found_to_start(
+        reader, new, liveness, lambda key: look_up_instance(reader, new.job_name, key)
+    )[2]
+
+
 def _instance_to_start(
     transaction: Transaction, new: NewExecution, liveness: Liveness, *, at: datetime
 ) -> tuple[JobInstance, JobExecution | None]:
+    key, instance, previous = _found_to_start(
+        transaction, new, liveness, lambda key: find_instance(transaction, new.job_name, key)
+    )
+    if instance is None:
+        instance = insert_instance(transaction, new.job_name, key, create_time=at)
+    return instance, previous
+
+
+def _found_to_start(
+    reader: Reader,
+    new: NewExecution,
+    liveness: Liveness,
+    find: Callable[[str], JobInstance | None],
+) -> tuple[str, JobInstance | None, JobExecution | None]:
+    """The key of the instance to start, the instance and its last execution where they exist."""
     run_number = 1
     while True:
         key = new.unique_key or job_key(new.parameters, mark=_mark(new, run_number))
-        instance = find_instance(transaction, new.job_name, key)
-        if instance is None:
-            return insert_instance(transaction, new.job_name, key, create_time=at), None
-        previous = last_of_instance(transaction, instance.instance_id)
+        instance = find(key)
+        previous = None if instance is None else last_of_instance(reader, instance.instance_id)
         if previous is None:
-            return instance, None
+            return key, instance, None
         if not (new.again and previous.batch_status is BatchStatus.COMPLETED):
             _refuse_start(new, previous, liveness)
-            return instance, previous
+            return key, instance, previous
         run_number += 1
 
 
@@ -279,24 +310,11 @@ def _already_running(
 def _new_record(
     new: NewExecution, instance: JobInstance, previous: JobExecution | None, *, at: datetime
 ) -> JobExecution:
-    return JobExecution(
-        execution_id=0,  # The INSERT gives it.
-        instance_id=instance.instance_id,
-        job_name=instance.job_name,
-        batch_status=BatchStatus.STARTING,
-        version=0,
-        fence=0 if new.owner_id is None else 1,
+    return JobExecution.fresh(
+        instance.instance_id,
+        instance.job_name,
         owner_id=new.owner_id,
-        create_time=at,
-        start_time=None,
-        end_time=None,
-        last_updated=at,
-        exit_status=None,
-        result=None,
-        failure=None,
-        current_step=None,
-        last_step=None,
-        restart_position=None,
+        at=at,
         trigger_source=new.trigger_source,
         triggered_by=new.triggered_by,
         trial=new.trial,

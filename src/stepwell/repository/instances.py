@@ -21,6 +21,11 @@ FIND_INSTANCE = Prepared(
     .where(_i.job_name == bindparam("job_name"), _i.job_key == bindparam("job_key"))
     .with_for_update()
 )
+LOOK_UP_INSTANCE = Prepared(
+    select(*_COLUMNS).where(
+        _i.job_name == bindparam("job_name"), _i.job_key == bindparam("job_key")
+    )
+)
 INSERT_INSTANCE = Prepared(
     insert(batch_job_instance)
     .values(
@@ -50,6 +55,12 @@ LIST_NAMES = Prepared(select(_i.job_name).distinct().order_by(_i.job_name))
 def find_instance(transaction: Transaction, job_name: str, job_key: str) -> JobInstance | None:
     """The instance of this name and key, locked for the rest of the transaction; or None."""
     row = transaction.fetch_one(FIND_INSTANCE, {"job_name": job_name, "job_key": job_key})
+    return None if row is None else JobInstance(*row)
+
+
+def look_up_instance(reader: Reader, job_name: str, job_key: str) -> JobInstance | None:
+    """The same for whoever only looks: nothing is locked."""
+    row = reader.fetch_one(LOOK_UP_INSTANCE, {"job_name": job_name, "job_key": job_key})
     return None if row is None else JobInstance(*row)
 
 

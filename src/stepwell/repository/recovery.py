@@ -99,10 +99,10 @@ def recover_execution(
             _fail_step(transaction, step, failure, because, at=at)
     new_fence = record.fence + 1
     transaction.execute(RAISE_ENDED_STEPS, {"id_": execution_id, "new_fence_": new_fence})
-    mark_late(transaction, execution_id, at=at)
     end_locks_of_execution(transaction, execution_id, failure.message, at=at)
     failed = _fail_job(transaction, record, failure, because, at=at)
     follow_death(transaction, failed, at=at)
+    mark_late(transaction, execution_id, at=at)  # Behind it: a successor takes a priority (S32).
     return failed
 
 

@@ -159,7 +159,6 @@ class JobRepository:
             ended = change_job_execution(
                 transaction, record, at=now, because=because, end_time=now, **changes
             )
-            requests.mark_late(transaction, record.execution_id, at=now)
             if context is not None:
                 executions.update_context(transaction, record.execution_id, context)
             if succession is not None:
@@ -171,6 +170,8 @@ class JobRepository:
                     liveness=self.database.liveness,
                     at=now,
                 )
+            # Behind it: a successor takes a priority that was asked for (S32).
+            requests.mark_late(transaction, record.execution_id, at=now)
             return ended
 
         return run_and_settle(self.database, fact, record)

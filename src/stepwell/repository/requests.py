@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, exists, insert, literal_column, select, true, 
 from stepwell.database.prepared import Prepared
 from stepwell.database.tables import batch_job_execution, batch_request
 from stepwell.database.transaction import Reader, Transaction
+from stepwell.execution.records import JobExecution
 from stepwell.repository.history import Because
 from stepwell.repository.zero_rows import missing_row
 
@@ -65,6 +66,21 @@ SET_PRIORITY = Prepared(
     .where(_e.job_execution_id == bindparam("id_"), _e.version == bindparam("version_"))
     .values(priority=bindparam("priority_"), version=literal_column("version + 1"))
 )
+LAST_PRIORITY = Prepared(
+    select(_r.value)
+    .where(_r.job_execution_id == bindparam("job_execution_id"), _r.kind == bindparam("kind"))
+    .order_by(_r.request_id.desc())
+    .limit(literal_column("1"))
+)
+TAKE_KIND = Prepared(
+    update(batch_request)
+    .where(
+        _r.job_execution_id == bindparam("job_execution_id"),
+        _r.kind == bindparam("kind"),
+        _r.taken_at.is_(None),
+    )
+    .values(taken_at=bindparam("taken_at"))
+)
 STOP_REQUESTED = Prepared(
     select(
         exists().where(
@@ -113,6 +129,19 @@ def set_priority(transaction: Transaction, execution_id: int, version: int, valu
     values = {"id_": execution_id, "version_": version, "priority_": value}
     if transaction.execute(SET_PRIORITY, values) != 1:
         raise missing_row(f"the priority of job execution {execution_id}")
+
+
+def take_priority(transaction: Transaction, ended: JobExecution, *, at: datetime) -> int:
+    """The place of what goes on from ``ended``: the one that was asked for last, or its own (S32).
+
+    It cannot be moved itself any more; the requests are recorded as applied.
+    """
+    asked = {"job_execution_id": ended.execution_id, "kind": "priority"}
+    row = transaction.fetch_one(LAST_PRIORITY, asked)
+    if row is None:
+        return ended.priority
+    transaction.execute(TAKE_KIND, {**asked, "taken_at": at})
+    return int(row[0])
 
 
 def take_requests(transaction: Transaction, execution_id: int, *, at: datetime) -> None:

@@ -9,6 +9,9 @@ nothing is forgotten by a crash between the two, and nothing is registered twice
   backoff (S186).
 - One that COMPLETED registers the jobs of ``on_completion``.
 
+A successor has the place in the queue of what it goes on from: the one that was asked for last,
+while that ran too (S32).
+
 A foreground ``run`` has no successor: its ``max_recoveries`` is None.
 """
 
@@ -37,6 +40,7 @@ from stepwell.repository.executions import (
     insert_execution,
 )
 from stepwell.repository.history import Because, record_change
+from stepwell.repository.requests import take_priority
 
 logger = logging.getLogger("stepwell.repository")
 
@@ -144,31 +148,17 @@ def _succeed(
     """Register the same instance with the same parameters again; its run is a restart."""
     if ended.max_recoveries is None or _stopped_by_somebody(transaction, ended):
         return
-    # Read again: a request may have moved it in the queue since it was claimed.
     same = get_execution(transaction, ended.execution_id)
-    successor = JobExecution(
-        execution_id=0,  # The INSERT gives it.
-        instance_id=same.instance_id,
-        job_name=same.job_name,
-        batch_status=BatchStatus.STARTING,
-        version=0,
-        fence=0,
+    successor = JobExecution.fresh(
+        same.instance_id,
+        same.job_name,
         owner_id=None,
-        create_time=at,
-        start_time=None,
-        end_time=None,
-        last_updated=at,
-        exit_status=None,
-        result=None,
-        failure=None,
-        current_step=None,
-        last_step=None,
-        restart_position=None,
+        at=at,
         trigger_source="system",
         triggered_by=f"execution {ended.execution_id}",
         trial=same.trial,
         run_lock_key=same.run_lock_key,
-        priority=same.priority,
+        priority=take_priority(transaction, same, at=at),
         run_after=at + timedelta(seconds=backoff_s) if backoff_s > 0 else None,
         recoveries=same.recoveries,
         max_recoveries=same.max_recoveries,

@@ -58,7 +58,7 @@ class RunningExecution:
         # What comes after it; and whether it is stopped because this process ends (S191).
         self.succession: Succession | None = None
         self.is_shut_down = False
-        self._deadline: tuple[float, float] | None = None
+        self._deadlines: dict[str, float] = {}
         # Whether to come to an end; bound once, because it is asked after every item.
         self.stop_requested: Callable[[], bool] = self.stop_flag.is_set
         self.ended = Event()
@@ -82,16 +82,31 @@ class RunningExecution:
         """The repository's clock."""
         return self.repository.clock
 
-    def time_out_after(self, timeout_s: float) -> None:
-        """Have the watcher ask for a stop when the seconds are over (S186)."""
-        self._deadline = self.clock.monotonic() + timeout_s, timeout_s
+    def time_out_after(self, timeout_s: float, what: str = "") -> str:
+        """Have the watcher ask for a stop when the seconds are over, for this reason (S186)."""
+        reason = f"timeout_s = {timeout_s:g} s{what} ran out"
+        self._deadlines[reason] = self.clock.monotonic() + timeout_s
+        return reason
 
-    def take_timeout(self) -> float | None:
-        """The seconds that have run out, once; None as long as they have not."""
-        if self._deadline is None or self.clock.monotonic() < self._deadline[0]:
-            return None
-        timeout_s, self._deadline = self._deadline[1], None
-        return timeout_s
+    @contextmanager
+    def timed(self, step_name: str, timeout_s: float | None) -> Iterator[None]:
+        """While this is open, the step has so many seconds, if there is a limit (S186)."""
+        if timeout_s is None:
+            yield
+            return
+        reason = self.time_out_after(timeout_s, f" of step {step_name!r}")
+        try:
+            yield
+        finally:
+            self._deadlines.pop(reason, None)
+
+    def take_timeout(self) -> str | None:
+        """What has run out, as a reason to stop, once; None as long as nothing has."""
+        now = self.clock.monotonic()
+        over = [reason for reason, at in list(self._deadlines.items()) if now >= at]
+        for reason in over:
+            self._deadlines.pop(reason, None)
+        return over[0] if over else None
 
     def wait_for_stop(self, seconds: float) -> None:
         """Wait, but no longer than until a stop is applied."""

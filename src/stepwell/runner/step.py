@@ -56,7 +56,7 @@ class StepRunner:
         record, stored = self._insert(step, previous)
         context = StepContext(self._running, record, job, stored, step.properties)
         work = _Work(self._running, step, context, previous)
-        with running_in(context):
+        with running_in(context), self._running.timed(step.name, step.timeout_s):
             return self._run(record, context, work)
 
     def _run(self, record: StepExecution, context: StepContext, work: _Work) -> StepExecution:

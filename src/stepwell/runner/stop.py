@@ -109,9 +109,9 @@ class Watcher:
                 execution.is_shut_down = not execution.stop_flag.is_set()
                 self._request_stop(execution_id, reason)
         for execution_id, execution in running.items():
-            timeout_s = execution.take_timeout()
-            if timeout_s is not None:
-                self._request_stop(execution_id, f"timeout_s = {timeout_s:g} s ran out")
+            timed_out = execution.take_timeout()
+            if timed_out is not None:
+                self._request_stop(execution_id, timed_out)
         if running:
             with self._repository.database.read() as reader:
                 requests = all_open_requests(reader)
