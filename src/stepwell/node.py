@@ -18,6 +18,7 @@ from stepwell.operator import JobOperator
 from stepwell.repository.pools import Pools
 from stepwell.repository.questions import Access
 from stepwell.repository.repository import JobRepository
+from stepwell.runner.skipped import add_skips_job
 from stepwell.schedules import Schedules
 from stepwell.settings import Settings, load_settings
 from stepwell.worker import Duty, Tell, Worker
@@ -177,6 +178,7 @@ class Node:
                 system_properties=settings.system_properties,
             )
         add_doctor_job(self.registry, lambda: self.doctor)
+        add_skips_job(self.registry, lambda: self.database)
         if settings.doctor_auto_repair:
             self.doctor.refuse_unknown_codes()
 

@@ -15,6 +15,7 @@ NAMES = [
     "sevens",
     "shops",
     "stepwell.doctor",
+    "stepwell.skips",
     "talks",
 ]
 

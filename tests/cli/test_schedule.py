@@ -98,6 +98,7 @@ def test_a_preview_goes_across_the_changes_of_the_clocks(settled: Folder) -> Non
     ("words", "code", "said"),
     [
         (("add", "sevens", "0 25 * * *"), 2, "got '0 25 * * *': bad hour"),
+        (("add", "sevens", "0 0 31 2 *"), 2, "got '0 0 31 2 *': bad day-of-month"),  # Never.
         (("add", "sevens", "0 2 * * *", "--zone", "tokyo"), 2, "did you mean 'Asia/Tokyo'?"),
         (("add", "sevens", "0 2 * * *", "--catch-up", "x"), 2, "'skip', 'last' or 'all', got 'x'"),
         (("add", "sevens", "0 2 * * *", "day"), 2, "must be written name=value, got 'day'"),

@@ -158,3 +158,39 @@ def test_what_declares_something_takes_three_statements_more(node: Node) -> None
         "INSERT INTO batch_resource",
     ] == more[:3]
     assert {"INSERT INTO batch_resource"} == set(more[2:])
+
+
+def claimed(node: Node, **options: Any) -> list[str]:
+    """The statements of one claim."""
+    job = Job("job", steps=[TaskletStep("a", lambda: None)], identity="each-start", **options)
+    node.registry.add(job, origin="the test")
+    node.operator.register("job")
+    owner_id, wanted = node.operator.owner_id, node.operator.wanted(["job"])
+    traced = Traced(node)
+    assert len(list(node.repository.claim_executions(owner_id, wanted, 1))) == 1
+    return traced.take()
+
+
+CLAIM = [
+    "BEGIN IMMEDIATE",
+    "SELECT batch_resource.kind, batch_resource.value",
+    "SELECT batch_job_execution.job_execution_id, batch_job_execution.job_instance_id,",
+    "SELECT batch_job_execution.job_execution_id, batch_job_execution.job_instance_id,",
+    "UPDATE batch_job_execution SET",
+    "INSERT INTO batch_status_history",
+    "COMMIT",
+]
+# Of what declares something: the sizes of the pools, and what everybody has.
+OCCUPANCY = [
+    "SELECT batch_pool.pool_name, batch_pool.size",
+    "SELECT batch_resource.kind, batch_resource.value,",
+]
+
+
+@pytest.mark.parametrize("declares", [False, True])
+def test_a_claim_is_one_short_transaction(declares: bool, node: Node) -> None:
+    """Goal: S29. What it declares, the row, who has its run lock; then owner and history."""
+    node.pools.set("gpu", 1)
+    options = {"pool": "gpu", "resources": ["/data/a"]} if declares else {}
+
+    assert CLAIM[:4] + OCCUPANCY * declares + CLAIM[4:] == claimed(node, **options)

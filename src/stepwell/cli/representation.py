@@ -6,6 +6,7 @@ unknown is null. New keys may come; a key keeps its name and meaning within a ma
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from stepwell.cli.progress import StepProgress
 from stepwell.cli.reading import Details, Look, Overview
 from stepwell.cli.text import iso_utc, seconds_between
 from stepwell.execution.json import from_json
+from stepwell.execution.parameters import JobParameter
 from stepwell.execution.records import (
     JobExecution,
     Metrics,
@@ -40,10 +42,7 @@ def execution_json(execution: JobExecution, *, at: datetime | None = None) -> Js
         "status": str(execution.batch_status),
         "result": execution.result and str(execution.result),
         "exit_status": execution.exit_status,
-        "parameters": [
-            {"name": p.name, "type": p.type, "value": p.value, "identifying": p.identifying}
-            for p in execution.parameters
-        ],
+        "parameters": parameters_json(execution.parameters),
         "created_at": iso_utc(execution.create_time),
         "started_at": iso_utc(started),
         "ended_at": iso_utc(execution.end_time),
@@ -60,6 +59,14 @@ def execution_json(execution: JobExecution, *, at: datetime | None = None) -> Js
         "triggered_by": execution.triggered_by,
         "failure": failure_json(execution.failure),
     }
+
+
+def parameters_json(parameters: Iterable[JobParameter]) -> list[Json]:
+    """What an execution runs with, or would."""
+    return [
+        {"name": p.name, "type": p.type, "value": p.value, "identifying": p.identifying}
+        for p in parameters
+    ]
 
 
 def look_json(look: Look) -> Json:
@@ -88,7 +95,7 @@ def details_json(details: Details) -> Json:
             if (times := details.partition_times.get(progress.step.step_execution_id))
         ],
         "skip_count": details.skip_count,
-        "skips": [_skip(skip) for skip in details.skips],
+        "skips": [skip_json(skip) for skip in details.skips],
         "history": [_change(change) for change in details.history],
     }
 
@@ -226,9 +233,12 @@ def _partition(partition: PartitionExecution) -> Json:
     }
 
 
-def _skip(skip: SkippedItem) -> Json:
+def skip_json(skip: SkippedItem) -> Json:
+    """One item that was left out."""
     return {
+        "skip_id": skip.skip_id,
         "step": skip.step_name,
+        "partition": skip.partition_number,
         "phase": skip.phase,
         "position": skip.position,
         "item": skip.item,

@@ -50,7 +50,7 @@ def run(
         recovered = node.operator.recover_dead()
         for execution in recovered:
             _tell_recovered(output, execution)
-        code = _in_the_foreground(
+        code = in_the_foreground(
             session,
             node,
             output,
@@ -88,7 +88,7 @@ def restart(
     given = read_parameters(f"restart execution {execution_id}", command, parameters or [])
     with session.open_node(purpose="restart") as node:
         node.load_jobs()
-        code = _in_the_foreground(
+        code = in_the_foreground(
             session,
             node,
             output,
@@ -105,7 +105,7 @@ def _tell_recovered(output: Output, execution: JobExecution) -> None:
         )
 
 
-def _in_the_foreground(
+def in_the_foreground(
     session: Session,
     node: Node,
     output: Output,

@@ -72,7 +72,7 @@ def steps_table(page: Page, steps: Iterable[StepProgress], at: Look) -> None:
         [
             [
                 progress.step.step_name,
-                _step_status(progress),
+                step_status(progress),
                 duration(
                     seconds_between(progress.step.start_time, progress.step.end_time or at.at)
                 ),
@@ -146,7 +146,8 @@ def is_to_stop(execution: JobExecution) -> bool:
     return execution.stop_requested and execution.batch_status.is_running
 
 
-def _step_status(progress: StepProgress) -> str:
+def step_status(progress: StepProgress) -> str:
+    """The status of a step; PARTIAL beside it where the result says so."""
     partial = " (PARTIAL)" if progress.step.result is Result.PARTIAL else ""
     return f"{progress.step.batch_status}{partial}"
 

@@ -92,8 +92,10 @@ class Session:
                 system_properties=settings.system_properties,
             )
         from stepwell.doctor.job import add_doctor_job, nobody
+        from stepwell.runner.skipped import add_skips_job
 
         add_doctor_job(registry, nobody)
+        add_skips_job(registry, nobody)
         return registry
 
     def load_modules(self) -> JobRegistry:

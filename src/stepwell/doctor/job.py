@@ -6,7 +6,7 @@ The command ``stepwell doctor`` is no job: it must run where no job can.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from stepwell.job.job import Job
 from stepwell.job.parameters import Parameters
@@ -69,7 +69,7 @@ def add_doctor_job(registry: JobRegistry, doctor: Callable[[], Doctor]) -> None:
     registry.add(doctor_job(doctor), origin=ORIGIN)
 
 
-def nobody() -> Doctor:
+def nobody() -> NoReturn:
     """For a registry that is only looked at."""
     raise AssertionError("this registry was made to be looked at")
 

@@ -95,11 +95,14 @@ _SKIPS = (
         _k.error_type,
         _k.error_message,
         _k.skipped_at,
+        _k.partition_number,
     )
     .select_from(batch_skip.join(batch_step_execution))
     .where(_s.job_execution_id == bindparam("job_execution_id"))
 )
-LIST_SKIPS = Prepared(_SKIPS.order_by(_k.skip_id).limit(bindparam("count_")))
+LIST_SKIPS = Prepared(
+    _SKIPS.where(_k.skip_id > bindparam("after_")).order_by(_k.skip_id).limit(bindparam("count_"))
+)
 COUNT_SKIPS = Prepared(
     select(func.count())
     .select_from(batch_skip.join(batch_step_execution))
@@ -183,7 +186,10 @@ def insert_skips(
     )
 
 
-def list_skips(reader: Reader, execution_id: int, *, count: int) -> list[SkippedItem]:
-    """The first ``count`` skipped items of an execution."""
-    rows = reader.fetch_all(LIST_SKIPS, {"job_execution_id": execution_id, "count_": count})
+def list_skips(
+    reader: Reader, execution_id: int, *, count: int, after: int = 0
+) -> list[SkippedItem]:
+    """The first ``count`` skipped items of an execution, behind the one of the id ``after``."""
+    values = {"job_execution_id": execution_id, "count_": count, "after_": after}
+    rows = reader.fetch_all(LIST_SKIPS, values)
     return [SkippedItem(*row) for row in rows]

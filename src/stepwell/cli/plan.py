@@ -1,0 +1,219 @@
+"""``plan``: what a start would do, without starting anything."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stepwell.cli.completion import complete_job_names
+
+if TYPE_CHECKING:
+    from stepwell.cli.output import Page
+    from stepwell.cli.session import Session
+    from stepwell.runner.dry_run import DryRun, PlannedElement
+
+PARTITIONS_SHOWN = 20
+NAME_CHARACTERS = 60
+
+
+def plan(
+    context: typer.Context,
+    job: Annotated[
+        str, typer.Argument(metavar="JOB", autocompletion=complete_job_names, help="Its name.")
+    ],
+    parameters: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME=VALUE", help="Parameters, in snake_case or camelCase."),
+    ] = None,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="A new instance, although this one is already COMPLETED."),
+    ] = False,
+    partitions: Annotated[
+        bool, typer.Option("--partitions", help="Every partition, not only the first ones.")
+    ] = False,
+    wants_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what `run` would do with these words: the steps, their partitions, what it leaves out.
+
+    Nothing is started or recorded; of your code only what looks at parameters is called, such as
+    the function that lists partitions. What `run` would refuse is refused here.
+    """
+    from stepwell.cli.asking import require_job
+    from stepwell.cli.output import Output
+    from stepwell.cli.words import read_parameters
+
+    session: Session = context.obj
+    output = Output(wants_json=wants_json)
+    given = read_parameters(f"start job {job!r}", f"stepwell plan {job}", parameters or [])
+    require_job(session, job)
+    planned = _dry_run(session, job, given, again=again)
+    count = None if partitions else PARTITIONS_SHOWN
+    if wants_json:
+        output.json(_document(planned, count))
+    else:
+        command = " ".join(["stepwell run", job, *(parameters or []), *["--again"] * again])
+        output.page(_page(planned, command, count))
+
+
+def _dry_run(session: Session, job: str, given: dict[str, object], *, again: bool) -> DryRun:
+    from stepwell.errors import CannotOpenDatabase
+    from stepwell.runner.dry_run import dry_run
+    from stepwell.runner.ready import ReadyJobs
+
+    ready = ReadyJobs(session.load_jobs(), session.settings, session.clock).prepare(job, given)
+    with ExitStack() as stack:
+        try:
+            database = stack.enter_context(session.open_database())
+        except CannotOpenDatabase:
+            return dry_run(None, None, ready)  # `run` would make it.
+        reader = stack.enter_context(database.read())
+        return dry_run(reader, database.liveness, ready, again=again)
+
+
+def _page(planned: DryRun, command: str, count: int | None) -> Page:
+    from stepwell.cli.definitions import kind_of
+    from stepwell.cli.output import Page
+    from stepwell.cli.running import parameters_text
+
+    page = Page()
+    page.line(_headline(planned))
+    page.facts(
+        {
+            "parameters": parameters_text(planned.ready.resolved.recorded),
+            "begins at": planned.starts_at or "",
+            "pools": ", ".join(planned.ready.declared.pools),
+            "resources": ", ".join(planned.ready.declared.paths),
+        }
+    )
+    page.heading("Steps")
+    page.table(
+        ["STEP", "IN", "KIND", "WHAT", "WHY", "FROM", "PARTITIONS"],
+        [
+            [
+                each.element.name,
+                each.within or "",
+                kind_of(each.element),
+                each.action,
+                each.why,
+                _position(each),
+                _how_many(each),
+            ]
+            for each in planned.elements
+        ],
+    )
+    for each in planned.elements:
+        _add_partitions(page, each, count)
+    if any(_leads_on(each.element) for each in planned.elements):
+        page.hint("transitions decide at run time which of these are reached")
+    page.hint(f"`{command}` starts it")
+    return page
+
+
+def _headline(planned: DryRun) -> str:
+    name, previous = planned.ready.job.name, planned.previous
+    if previous is None:
+        return f"job {name!r} would start as a new instance"
+    return (
+        f"job {name!r} would go on from execution {previous.execution_id},"
+        f" which is {previous.batch_status}"
+    )
+
+
+def _position(each: PlannedElement) -> str:
+    """Where a chunk step goes on: behind what it has committed."""
+    from stepwell.cli.text import how_many
+    from stepwell.job.step import ChunkStep
+
+    previous = each.previous
+    if each.action != "go on" or previous is None or not isinstance(each.element, ChunkStep):
+        return ""
+    return f"behind {how_many(previous.chunk_number, 'chunk')}"
+
+
+def _how_many(each: PlannedElement) -> str:
+    from stepwell.cli.text import count, how_many
+
+    found = each.partitions
+    if found is None:
+        return ""
+    if found.total is None:
+        return "known when it runs"
+    if found.frozen:
+        return f"{count(len(found.left))} of {how_many(found.total, 'partition')}"
+    return how_many(found.total, "partition")
+
+
+def _add_partitions(page: Page, each: PlannedElement, count: int | None) -> None:
+    from stepwell.cli.text import count as number
+    from stepwell.cli.text import shorten
+
+    if each.partitions is None or not each.partitions.left:
+        return
+    left = each.partitions.left
+    shown = left[:count]
+    more = f", the first {number(len(shown))} of {number(len(left))}"
+    page.heading(
+        f"Partitions of step {each.element.name}" + (more if len(shown) < len(left) else "")
+    )
+    page.table(
+        [">NO", "NAME", "INPUT"],
+        [
+            [
+                str(one.number),
+                shorten(one.name, NAME_CHARACTERS),
+                "" if one.input.strip('"') == one.name else shorten(one.input, NAME_CHARACTERS),
+            ]
+            for one in shown
+        ],
+    )
+
+
+def _leads_on(element: Any) -> bool:
+    from stepwell.job.flow import Decision
+
+    return isinstance(element, Decision) or bool(getattr(element, "transitions", ()))
+
+
+def _document(planned: DryRun, count: int | None) -> dict[str, Any]:
+    from stepwell.cli.representation import parameters_json
+
+    ready = planned.ready
+    return {
+        "job": ready.job.name,
+        "goes_on_from": planned.previous and planned.previous.execution_id,
+        "begins_at": planned.starts_at,
+        "parameters": parameters_json(ready.resolved.recorded),
+        "pools": list(ready.declared.pools),
+        "resources": list(ready.declared.paths),
+        "steps": [_step(each, count) for each in planned.elements],
+    }
+
+
+def _step(each: PlannedElement, count: int | None) -> dict[str, Any]:
+    from stepwell.cli.definitions import kind_of
+    from stepwell.execution.json import from_json
+
+    found, previous = each.partitions, each.previous
+    return {
+        "step": each.element.name,
+        "kind": kind_of(each.element),
+        "within": each.within,
+        "action": each.action,
+        "why": each.why or None,
+        "previous_execution_id": previous and previous.execution_id,
+        "previous_status": previous and str(previous.batch_status),
+        "partitions": None
+        if found is None
+        else {
+            "total": found.total,
+            "left": None if found.total is None else len(found.left),
+            "frozen": found.frozen,
+            "first": [
+                {"number": one.number, "name": one.name, "input": from_json(one.input)}
+                for one in found.left[:count]
+            ],
+        },
+    }

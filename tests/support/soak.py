@@ -1,0 +1,144 @@
+"""What child processes do in the soak: workers that are killed, and a terminal that never rests.
+
+The items leave evidence that knows nothing of Stepwell: locks of the operating system, which go
+with a killed process, for each file and each place of a pool, and a row in a table for being done.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from stepwell import Job, Node, Parameters, StepContext, TaskletStep
+from stepwell.cli.reading import Watch
+from stepwell.settings import Settings
+
+FILES = tuple(f"file-{n}" for n in range(12))
+POOLS = {"writer": 3, "reviewer": 2, "publisher": 1}
+WAITING_MAX = 60  # The terminal registers no more than the workers can do in some seconds.
+DEATHS_MAX = 1_000  # How often an item dies is chance here, and nobody's decision.
+CREATE = "CREATE TABLE evidence (number INTEGER, execution_id INTEGER)"
+
+
+class Item(Parameters):
+    number: int
+    files: list[str]
+    agent: str
+
+
+def item(number: int) -> dict[str, Any]:
+    """The item of this number: one or two files, an agent."""
+    files = sorted({FILES[number % 12], FILES[number * 7 % 12]})
+    return {"number": number, "files": files, "agent": list(POOLS)[number * number % 3]}
+
+
+def soak_job(folder: Path) -> Job:
+    """Alone in its files and in a place of its pool, or it says that it is not."""
+
+    def work(step: StepContext) -> None:
+        wanted = step.parameters
+        with ExitStack() as stack:
+            for file in wanted.files:
+                if not stack.enter_context(_alone(folder / file)):
+                    _complain(folder, f"item {wanted.number} is not alone in {file}")
+            places = (folder / f"{wanted.agent}-{n}" for n in range(POOLS[wanted.agent]))
+            if not any(stack.enter_context(_alone(place)) for place in places):
+                _complain(folder, f"item {wanted.number} is too much for the {wanted.agent}")
+            step._running.clock.sleep(0.002)
+            if "recorded" not in step.context:
+                with step.transaction() as connection:
+                    row = {"number": wanted.number, "id": step.execution_id}
+                    connection.execute("INSERT INTO evidence VALUES (:number, :id)", row)
+                    step.context["recorded"] = True
+
+    return Job(
+        "item",
+        [TaskletStep("work", work)],
+        parameters=Item,
+        resources=lambda item: [str(folder / file) for file in item.files],
+        pool=lambda item: item.agent,
+    )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Whether nobody else is inside, in this process or another one."""
+    with path.open("a") as file:
+        yield _locked(file)
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _complain(folder: Path, text: str) -> None:
+    with (folder / "broken").open("a", encoding="utf-8") as broken:
+        broken.write(f"{text}\n")
+
+
+class _Complaints(logging.Handler):
+    """Whatever a worker has to say about a database that would not let it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(logging.WARNING)
+        self._folder = folder
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        if "database" in text or "tried again" in text or record.levelno >= logging.ERROR:
+            _complain(self._folder, text)
+
+
+def _node(url: str, folder: str, purpose: str) -> Node:
+    node = Node.open(Settings(database=url, max_recoveries=DEATHS_MAX), purpose=purpose)
+    node.registry.add(soak_job(Path(folder)), origin="the test")
+    return node
+
+
+def work(url: str, folder: str, parallel: int = 2) -> int:
+    """A worker until the test has had enough; how much it has run."""
+    logger = logging.getLogger("stepwell")
+    logger.setLevel(logging.WARNING)
+    logger.addHandler(_Complaints(Path(folder)))
+    ran = [0]
+
+    def tell(what: str, _execution: Any) -> None:
+        ran[0] += what == "ended"
+
+    def look(worker: Any) -> None:
+        if (Path(folder) / "enough").exists():
+            worker.request_stop("the test")
+
+    with _node(url, folder, "work") as node:
+        node.worker(parallel=parallel, tell=tell).run(each_round=look)
+    return ran[0]
+
+
+def register_and_look(url: str, folder: str) -> dict[str, Any]:
+    """``register`` and ``status`` in a tight loop; how long each took, in seconds."""
+    took: dict[str, list[float]] = {"register": [], "status": []}
+    registered = 0
+    with _node(url, folder, "register") as node:
+        eyes = Watch(node.database, node.clock)
+        while not (Path(folder) / "no more").exists():
+            began = time.perf_counter()
+            overview = eyes.overview()
+            took["status"].append(time.perf_counter() - began)
+            for pool in node.pools.list():
+                if len(pool.holders) > pool.size:
+                    _complain(Path(folder), f"a look saw {pool}")
+            if len(overview.waiting) < WAITING_MAX:
+                registered += 1
+                began = time.perf_counter()
+                node.operator.register("item", item(registered))
+                took["register"].append(time.perf_counter() - began)
+    return {"registered": registered, **{name: sorted(each) for name, each in took.items()}}
