@@ -13,6 +13,7 @@ from stepwell.errors import JobStartError, LockHeld, NoSuchOwner, OwnerHasEnded
 from stepwell.execution.records import JobExecution
 from stepwell.execution.result import Failure
 from stepwell.repository.at_work import list_at_work
+from stepwell.repository.owners import end_owner
 from stepwell.runner.stop import POLL_S
 from stepwell.settings import JobSettings, Settings
 from stepwell.testing import FrozenClock
@@ -598,6 +599,26 @@ def test_the_end_of_a_dead_owner_is_recorded_although_it_had_nothing(
 
     assert [(dead, False), (alive, True)] == rows(
         node, "SELECT owner_id, ended_at IS NULL FROM batch_owner ORDER BY owner_id"
+    )
+
+
+def test_an_owner_that_has_left_something_ends_behind_its_recovery(
+    node: Node, other: Node, clock: FrozenClock
+) -> None:
+    """Method: it claims after somebody has looked for executions of the dead, and dies then."""
+    know(node, tasklet_job("billing", nothing))
+    node.operator.register("billing")
+    take(node)
+    owner_id = node.operator.owner_id
+    die(node)
+    other.database.run(lambda t: end_owner(t, owner_id, at=clock.now()))
+    before = findings(other)
+    other.operator.recover_dead()
+
+    assert [] == [finding.code for finding in before if finding.code == "runs_without_owner"]
+    assert [("billing", FAILED, None), ("billing", STARTING, "execution 1")] == story(node)
+    assert [(False,)] == rows(
+        node, f"SELECT ended_at IS NULL FROM batch_owner WHERE owner_id = {owner_id}"
     )
 
 

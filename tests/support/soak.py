@@ -22,6 +22,7 @@ FILES = tuple(f"file-{n}" for n in range(12))
 POOLS = {"writer": 3, "reviewer": 2, "publisher": 1}
 WAITING_MAX = 60  # The terminal registers no more than the workers can do in some seconds.
 DEATHS_MAX = 1_000  # How often an item dies is chance here, and nobody's decision.
+KILLED = ("dead_owner ", "owner_not_ended ")  # What a doctor at work truly says of the killed.
 CREATE = "CREATE TABLE evidence (number INTEGER, execution_id INTEGER)"
 
 
@@ -49,7 +50,7 @@ def soak_job(folder: Path) -> Job:
             places = (folder / f"{wanted.agent}-{n}" for n in range(POOLS[wanted.agent]))
             if not any(stack.enter_context(_alone(place)) for place in places):
                 _complain(folder, f"item {wanted.number} is too much for the {wanted.agent}")
-            step._running.clock.sleep(0.002)
+            step._running.clock.sleep(0.01 * (wanted.number % 8))  # Time in which to be killed.
             if "recorded" not in step.context:
                 with step.transaction() as connection:
                     row = {"number": wanted.number, "id": step.execution_id}
@@ -94,6 +95,8 @@ class _Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record)
+        if text.startswith(KILLED):
+            return
         if "database" in text or "tried again" in text or record.levelno >= logging.ERROR:
             _complain(self._folder, text)
 
@@ -142,3 +145,30 @@ def register_and_look(url: str, folder: str) -> dict[str, Any]:
                 node.operator.register("item", item(registered))
                 took["register"].append(time.perf_counter() - began)
     return {"registered": registered, **{name: sorted(each) for name, each in took.items()}}
+
+
+def write_tightly(url: str, folder: str, number: int, pause_s: float = 0.0) -> list[float]:
+    """Transaction behind transaction, or one a while; how long each took, in seconds."""
+    took: list[float] = []
+    with _node(url, folder, "library") as node:
+        while not (Path(folder) / "no more").exists():
+            began = time.perf_counter()
+            with node.database.write() as transaction:
+                transaction.connection.execute(
+                    "INSERT INTO evidence VALUES (:number, :id)", {"number": number, "id": 0}
+                )
+            took.append(time.perf_counter() - began)
+            node.clock.sleep(pause_s)
+    return sorted(took)
+
+
+def look_tightly(url: str, folder: str) -> list[float]:
+    """What ``status`` reads, again and again."""
+    took: list[float] = []
+    with _node(url, folder, "library") as node:
+        eyes = Watch(node.database, node.clock)
+        while not (Path(folder) / "no more").exists():
+            began = time.perf_counter()
+            eyes.overview()
+            took.append(time.perf_counter() - began)
+    return sorted(took)

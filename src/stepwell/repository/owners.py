@@ -7,16 +7,17 @@ import socket
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, insert, null, select, text, update
+from sqlalchemy import bindparam, exists, insert, null, select, text, update
 
 from stepwell.clock import Clock
 from stepwell.database.epoch import EPOCH_OF_THE_YOUNGEST
 from stepwell.database.liveness import Liveness
 from stepwell.database.prepared import Prepared
-from stepwell.database.tables import batch_owner
+from stepwell.database.tables import RUNNING_AND_OWNED, batch_job_execution, batch_owner
 from stepwell.database.transaction import Reader, Transaction
 
 _o = batch_owner.c
+_e = batch_job_execution.c
 
 INSERT_OWNER = Prepared(
     insert(batch_owner)
@@ -29,9 +30,14 @@ INSERT_OWNER = Prepared(
     )
     .returning(_o.owner_id)
 )
+# Who was found dead may have claimed something after one looked: that is to be recovered first.
 END_OWNER = Prepared(
     update(batch_owner)
-    .where(_o.owner_id == bindparam("id_"), _o.ended_at.is_(None))
+    .where(
+        _o.owner_id == bindparam("id_"),
+        _o.ended_at.is_(None),
+        ~exists().where(_e.owner_id == bindparam("id_"), text(RUNNING_AND_OWNED)),
+    )
     .values(ended_at=bindparam("ended_at"))
 )
 REOPEN_OWNER = Prepared(
@@ -96,7 +102,11 @@ def register_owner(transaction: Transaction, liveness: Liveness, clock: Clock, p
 
 
 def end_owner(transaction: Transaction, owner_id: int, *, at: datetime) -> None:
-    """Record that an owner has gone; a second time changes nothing."""
+    """Record that an owner has gone; a second time changes nothing.
+
+    One that has an execution which has not ended is left to recovery: until then it says who had
+    it.
+    """
     transaction.execute(END_OWNER, {"id_": owner_id, "ended_at": at})
 
 
