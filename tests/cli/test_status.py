@@ -29,7 +29,14 @@ def test_times_are_local_with_their_zone_and_utc_in_json(past: Folder) -> None:
 def test_json_of_the_overview(past: Folder) -> None:
     overview = past.json("status")
 
-    assert {"database", "running", "waiting", "failed", "completed"} == set(overview)
+    assert {
+        "database",
+        "running",
+        "waiting",
+        "waiting_count",
+        "failed",
+        "completed",
+    } == set(overview)
     assert [3] == [e["execution_id"] for e in overview["failed"]]
     assert [4, 2, 1] == [e["execution_id"] for e in overview["completed"]]
 

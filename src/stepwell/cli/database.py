@@ -91,7 +91,7 @@ def checkpoint(
             f"{count(done.pages_left)} pages stay in the log, {size(done.bytes_after)}: somebody"
             f" reads, {_reader_text(reader) or 'nobody knows who'}"
         )
-        output.line("  hint: end that process, or its transaction, and try again")
+        output.hint("end that process, or its transaction, and try again")
     else:
         output.line(f"the log is empty, it had {size(done.bytes_before)}")
     raise typer.Exit(STOPPED if done and done.is_blocked else DONE)

@@ -41,10 +41,10 @@ def stop(
             output.line(f"execution {execution_id} is {execution.batch_status}")
         elif dead:
             output.line(f"asked execution {execution_id} to stop, but its owner is dead")
-            output.line(f"  hint: `stepwell recover {execution_id}`")
+            output.hint(f"`stepwell recover {execution_id}`")
         else:
             output.line(f"asked execution {execution_id} to stop after its current chunk")
-            output.line(f"  hint: `stepwell status {execution_id} --watch` shows it end")
+            output.hint(f"`stepwell status {execution_id} --watch` shows it end")
 
 
 def priority(
@@ -189,13 +189,19 @@ def _recover_one(
 
 def _tell_recovered(node: Node, output: Output, execution: JobExecution) -> None:
     from stepwell.cli.restarting import restart_in
+    from stepwell.repository.executions import last_of_instance
 
     with_parameters = node.operator.get_job_execution(execution.execution_id)
     why = execution.failure.message if execution.failure else ""
     output.line(
         f"recovered execution {execution.execution_id} of job {execution.job_name!r}: {why}"
     )
-    output.line(f"  hint: `{restart_in(node.settings)(with_parameters)}` goes on where it stopped")
+    with node.database.read() as reader:
+        last = last_of_instance(reader, execution.instance_id)
+    if last is not None and last.execution_id != execution.execution_id:
+        output.hint(f"execution {last.execution_id} goes on from it, `stepwell work` runs it")
+        return
+    output.hint(f"`{restart_in(node.settings)(with_parameters)}` goes on where it stopped")
 
 
 def _printed_json(output: Output, execution: JobExecution) -> bool:

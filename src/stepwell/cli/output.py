@@ -175,6 +175,12 @@ class Output:
         page.line(text)
         self.page(page)
 
+    def hint(self, text: str) -> None:
+        """Print what to do next."""
+        page = Page()
+        page.hint(text)
+        self.page(page)
+
     def text(self, text: str) -> None:
         """Print text as it is, such as SQL."""
         self._write(text.rstrip("\n"))

@@ -85,7 +85,7 @@ def stop_owner(
         output.json(owner_json(owner, is_dead=False) or {})
     else:
         output.line(f"asked {owner} to end")
-        output.line("  hint: `stepwell owners list` shows when it has gone")
+        output.hint("`stepwell owners list` shows when it has gone")
 
 
 def _document(each: OwnerAtWork) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from stepwell.cli.running import (
     headline,
     is_to_stop,
     parameters_text,
+    short_parameters,
     speed,
     status_text,
     step_counts,
@@ -26,7 +27,6 @@ from stepwell.cli.text import (
     seconds_between,
     shorten,
 )
-from stepwell.execution.parameters import describe_parameters
 from stepwell.execution.records import JobExecution, PartitionExecution
 
 MESSAGE_CHARACTERS = 120  # Of a failure, in a table.
@@ -45,12 +45,11 @@ def overview_page(overview: Overview) -> Page:
         )
         for look in overview.running:
             if look.owner_is_dead:
-                page.hint(
-                    f"{look.owner} is dead: `stepwell recover {look.execution_id}`,"
-                    f" then `{look.restart_command}`"
-                )
+                page.hint(f"{look.owner} is dead: {_way_out(look)}")
     if overview.waiting:
-        page.heading("Waiting for a worker")
+        shown, waiting = len(overview.waiting), overview.waiting_count
+        more = f", the first {count(shown)} of {count(waiting)}" if shown < waiting else ""
+        page.heading(f"Waiting for a worker{more}")
         page.table(
             ["ID", "JOB", "PARAMETERS", "SINCE"],
             [
@@ -133,7 +132,7 @@ def history_page(job_name: str, executions: Sequence[JobExecution], *, is_full: 
         [
             [
                 str(e.execution_id),
-                shorten(describe_parameters(e.parameters), PARAMETERS_CHARACTERS),
+                short_parameters(e.parameters, PARAMETERS_CHARACTERS),
                 status_text(e),
                 local_time(e.start_time or e.create_time),
                 duration(seconds_between(e.start_time, e.end_time)),
@@ -259,13 +258,19 @@ def _add_failures(page: Page, details: Details) -> None:
 
 
 def _add_next(page: Page, details: Details) -> None:
-    look, execution_id = details.look, details.look.execution_id
+    look = details.look
     if look.owner_is_dead:
-        page.hint(
-            f"its owner is dead: `stepwell recover {execution_id}`, then `{look.restart_command}`"
-        )
+        page.hint(f"its owner is dead: {_way_out(look)}")
     elif look.execution.batch_status.is_restartable and details.later_id is None:
         page.hint(f"`{look.restart_command}` goes on where it stopped")
+
+
+def _way_out(look: Look) -> str:
+    """What settles an execution whose owner is dead; one that was registered goes on by itself."""
+    recover = f"`stepwell recover {look.execution_id}`"
+    if look.execution.max_recoveries is None:
+        return f"{recover}, then `{look.restart_command}`"
+    return f"a running `stepwell work` goes on with it; {recover} settles it now"
 
 
 def _running_row(look: Look) -> list[str]:
@@ -284,5 +289,5 @@ def _who(execution: JobExecution) -> list[str]:
     return [
         str(execution.execution_id),
         execution.job_name,
-        shorten(describe_parameters(execution.parameters), PARAMETERS_CHARACTERS),
+        short_parameters(execution.parameters, PARAMETERS_CHARACTERS),
     ]

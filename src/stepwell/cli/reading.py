@@ -31,6 +31,7 @@ from stepwell.repository.steps import list_skips, list_steps
 
 LATELY = timedelta(days=7)
 FAILED_MAX = 20
+WAITING_MAX = 20
 COMPLETED_MAX = 5
 
 
@@ -73,11 +74,17 @@ class Look:
 
 @dataclass(frozen=True)
 class Overview:
-    """What runs, waits, failed lately and was completed last."""
+    """What runs, waits, failed lately and was completed last.
+
+    Attributes:
+        waiting: The first of what waits for a worker, in the order of the queue.
+        waiting_count: How many wait in all.
+    """
 
     location: str
     running: tuple[Look, ...]
     waiting: tuple[Look, ...]
+    waiting_count: int
     failed: tuple[JobExecution, ...]
     completed: tuple[JobExecution, ...]
 
@@ -132,9 +139,15 @@ class Watch:
         """Everything that has not ended, and what ended lately."""
         since = self._clock.now() - LATELY
         with self._database.read() as reader:
+            unfinished = browse.list_running(reader)
+            waiting = [e for e in unfinished if e.owner_id is None]
+            waiting.sort(key=lambda e: (-e.priority, e.execution_id))
             looks = [
                 self._look(reader, _with_parameters(reader, e), list_steps(reader, e.execution_id))
-                for e in browse.list_running(reader)
+                for e in (
+                    *(e for e in unfinished if e.owner_id is not None),
+                    *waiting[:WAITING_MAX],
+                )
             ]
             failed = browse.list_failed_lately(reader, since=since, count=FAILED_MAX)
             completed = browse.list_completed_lately(reader, since=since, count=COMPLETED_MAX)
@@ -144,6 +157,7 @@ class Watch:
             location=self._database.location,
             running=tuple(self._with_liveness(look) for look in looks if not look.waits),
             waiting=tuple(look for look in looks if look.waits),
+            waiting_count=len(waiting),
             failed=tuple(failed),
             completed=tuple(completed),
         )

@@ -106,6 +106,7 @@ def overview_json(overview: Overview) -> Json:
         "database": overview.location,
         "running": [look_json(look) for look in overview.running],
         "waiting": [look_json(look) for look in overview.waiting],
+        "waiting_count": overview.waiting_count,
         "failed": [execution_json(execution) for execution in overview.failed],
         "completed": [execution_json(execution) for execution in overview.completed],
     }

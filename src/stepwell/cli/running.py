@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from stepwell.cli.output import Page, bar
 from stepwell.cli.progress import StepProgress
 from stepwell.cli.reading import Look
-from stepwell.cli.text import count, duration, how_many, rate, seconds_between
+from stepwell.cli.text import count, duration, how_many, rate, seconds_between, shorten
 from stepwell.execution.parameters import JobParameter, describe_parameters
 from stepwell.execution.records import JobExecution, Metrics
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus, Result
+
+VALUE_CHARACTERS = 20  # Of a parameter, where all of them have to share a cell.
 
 
 def counters_text(metrics: Metrics) -> str:
@@ -139,6 +142,19 @@ def parameters_text(parameters: Iterable[JobParameter]) -> str:
     known = list(parameters)
     others = ", ".join(f"{p.name}={p.value!r}" for p in known if not p.identifying)
     return " ".join(filter(None, [describe_parameters(known), others and f"({others})"]))
+
+
+def short_parameters(parameters: Iterable[JobParameter], characters_max: int) -> str:
+    """Those that identify, in one cell: where there is no room for all, long values are cut first.
+
+    So the short ones, such as an id, are seen behind a list of files.
+    """
+    known = list(parameters)
+    whole = describe_parameters(known)
+    if len(whole) > characters_max:
+        cut = [replace(p, value=p.value and shorten(p.value, VALUE_CHARACTERS)) for p in known]
+        whole = describe_parameters(cut)
+    return shorten(whole, characters_max)
 
 
 def is_to_stop(execution: JobExecution) -> bool:

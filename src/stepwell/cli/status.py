@@ -155,7 +155,11 @@ def _stream(session: Session, eyes: Watch, output: Output, execution_id: int | N
             overview = eyes.overview()
             looks = (*overview.running, *overview.waiting)
             document = overview_json(overview)
-            recorded: object = [_recorded(look) for look in looks], overview.failed
+            recorded: object = (
+                [_recorded(look) for look in looks],
+                overview.waiting_count,
+                overview.failed,
+            )
         else:
             looks = (eyes.look(execution_id),)
             document = look_json(looks[0])

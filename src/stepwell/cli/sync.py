@@ -48,7 +48,7 @@ def init(
         kind = "main" if found.is_main else "client"
         output.line(f"this database is {kind} node {found.node_id!r}, epoch {found.epoch}")
         if not found.last_lsn:
-            output.line("  hint: `stepwell sync track TABLE` has its changes captured")
+            output.hint("`stepwell sync track TABLE` has its changes captured")
 
 
 @commands.command("track")

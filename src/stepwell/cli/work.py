@@ -71,7 +71,7 @@ def register(
         output.json(execution_json(execution))
     else:
         output.line(f"registered execution {execution_id} of job {job!r}")
-        output.line("  hint: `stepwell work` runs it")
+        output.hint("`stepwell work` runs it")
 
 
 def work(
