@@ -81,6 +81,10 @@ class ApplicationTables(ABC):
         """Until the end of the transaction, as far as the database can."""
 
     @abstractmethod
+    def enforce_foreign_keys(self, connection: KeptConnection) -> None:
+        """Check them statement by statement again, and what was deferred now, if it can."""
+
+    @abstractmethod
     def broken_foreign_keys(
         self, connection: KeptConnection, shape: TableShape
     ) -> Sequence[tuple[Value, ...]]:

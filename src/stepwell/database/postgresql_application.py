@@ -49,6 +49,10 @@ class PostgresqlApplicationTables(ApplicationTables):
         """Those that were declared DEFERRABLE."""
         connection.cursor.execute("SET CONSTRAINTS ALL DEFERRED")
 
+    def enforce_foreign_keys(self, connection: KeptConnection) -> None:
+        """Also those that were declared to be checked at the commit."""
+        connection.cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
     def broken_foreign_keys(
         self, connection: KeptConnection, shape: TableShape
     ) -> Sequence[tuple[Value, ...]]:

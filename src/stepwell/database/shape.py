@@ -75,6 +75,8 @@ class ForeignKey:
     Attributes:
         on_delete: NO ACTION, RESTRICT, CASCADE, SET NULL or SET DEFAULT.
         on_update: The same.
+        is_deferred: It may be checked at the commit alone, on a database that cannot be told
+            otherwise.
     """
 
     columns: tuple[str, ...]
@@ -82,6 +84,7 @@ class ForeignKey:
     parent_columns: tuple[str, ...]
     on_delete: str = "NO ACTION"
     on_update: str = "NO ACTION"
+    is_deferred: bool = False
 
 
 @dataclass(frozen=True)

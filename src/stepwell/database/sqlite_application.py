@@ -40,6 +40,10 @@ class SqliteApplicationTables(ApplicationTables):
         """A switch that COMMIT turns off again."""
         connection.cursor.execute("PRAGMA defer_foreign_keys = ON")
 
+    def enforce_foreign_keys(self, connection: KeptConnection) -> None:
+        """The switch off; what was broken meanwhile is found by COMMIT, unless by the caller."""
+        connection.cursor.execute("PRAGMA defer_foreign_keys = OFF")
+
     def broken_foreign_keys(
         self, connection: KeptConnection, shape: TableShape
     ) -> Sequence[tuple[Value, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from typing import Any
 
 from stepwell.database.dialect import KeptConnection
@@ -78,7 +79,11 @@ def read_table(connection: KeptConnection, name: str) -> TableShape | None:
         for column, type_name, not_null, default, _, hidden in infos
         if not hidden
     )
-    return TableShape(name, kind, columns, key, uniques, _foreign_keys(connection, name))
+    foreign_keys = _foreign_keys(connection, name)
+    if re.search(r"\bINITIALLY\s+DEFERRED\b", sql or "", re.IGNORECASE):
+        # Which of them it is, SQLite does not tell.
+        foreign_keys = tuple(replace(each, is_deferred=True) for each in foreign_keys)
+    return TableShape(name, kind, columns, key, uniques, foreign_keys)
 
 
 def rows_of(connection: KeptConnection, sql: str, *values: object) -> list[tuple[Any, ...]]:

@@ -39,7 +39,11 @@
     │   ├── NoSuchBundle                 ├── BundleTorn
     │   ├── BundleExists                 ├── BundleDamaged
     │   ├── ForeignFile                  ├── BundleTooLarge
-    │   └── BundleTooNew                 └── CompressionMissing
+    │   ├── BundleTooNew                 ├── CompressionMissing
+    │   ├── InvalidPolicy                ├── GroupMissing
+    │   ├── NoSuchConflict               ├── HistoryForked
+    │   ├── NoSuchQuarantine             ├── NodeRestored
+    │   └── CannotResolve
     ├── MigrationFailed                  the application's own migrations
     ├── BackupError                      copies of a database
     │   ├── NoSuchBackup                 ├── BackupUnproven
@@ -147,12 +151,19 @@ from stepwell.errors.sync import (
     BundleTooLarge,
     BundleTooNew,
     BundleTorn,
+    CannotResolve,
     CannotTrack,
     CaptureBroken,
     CompressionMissing,
     ForeignFile,
+    GroupMissing,
+    HistoryForked,
     InvalidNodeId,
+    InvalidPolicy,
+    NodeRestored,
     NoSuchBundle,
+    NoSuchConflict,
+    NoSuchQuarantine,
     NoSyncNode,
     SyncError,
     SyncNodeExists,
@@ -236,6 +247,13 @@ __all__ = [
     "CannotTrack",
     "TableNotTracked",
     "CaptureBroken",
+    "CannotResolve",
+    "NoSuchQuarantine",
+    "NoSuchConflict",
+    "NodeRestored",
+    "HistoryForked",
+    "GroupMissing",
+    "InvalidPolicy",
     "NoSuchBundle",
     "BundleExists",
     "ForeignFile",

@@ -98,3 +98,45 @@ class CompressionMissing(SyncError):
     """No module for this compression is installed."""
 
     kind = Kind.USAGE
+
+
+class InvalidPolicy(SyncError):
+    """A table cannot be decided by this policy; the message says what is wrong with it."""
+
+    kind = Kind.USAGE
+
+
+class GroupMissing(SyncError):
+    """Groups of a node are missing between what is here and what came."""
+
+    kind = Kind.CONFLICT
+
+
+class HistoryForked(SyncError):
+    """Two different groups have one name: a database was copied, or restored, and went on."""
+
+    kind = Kind.CONFLICT
+
+
+class NodeRestored(SyncError):
+    """Others have groups of this node that it does not know: it was restored from a copy."""
+
+    kind = Kind.CONFLICT
+
+
+class NoSuchConflict(SyncError):
+    """There is no conflict of this id."""
+
+    kind = Kind.NOT_FOUND
+
+
+class NoSuchQuarantine(SyncError):
+    """There is no quarantined group of this id."""
+
+    kind = Kind.NOT_FOUND
+
+
+class CannotResolve(SyncError):
+    """A conflict, or a quarantined group, is not in a state for this; the message says which."""
+
+    kind = Kind.CONFLICT

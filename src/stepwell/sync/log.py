@@ -67,16 +67,26 @@ class LogWriter:
         self._rows: list[dict[str, Any]] = []
         self._versions: dict[RowKey, Version] = {}
 
-    def append(self, changes: Iterable[Change], source_node: str) -> tuple[int, int]:
+    def append(
+        self, changes: Iterable[Change], source_node: str, *, hlc_max: int | None = None
+    ) -> tuple[int, int]:
         """Give a received group its LSNs here; answers the first and the last.
 
-        The stamps of this node rise to those of the group.
+        The stamps of this node rise to those of the group, but not beyond ``hlc_max``: a clock that
+        is ahead is not followed.
         """
         first = self.last_lsn + 1
         for change in changes:
-            self.add(msgspec.structs.replace(change, lsn=0, source_node=source_node))
-            self.last_hlc = max(self.last_hlc, change.hlc)
+            row = _row(change)
+            row["source_node"] = source_node
+            self.add_row(row)
+            self.see(change.hlc, hlc_max)
         return first, self.last_lsn
+
+    def see(self, hlc: int, hlc_max: int | None = None) -> None:
+        """What is written here from now on comes behind this stamp."""
+        if hlc > self.last_hlc and (hlc_max is None or hlc <= hlc_max):
+            self.last_hlc = hlc
 
     def add(self, change: Change) -> int:
         """Log one change behind the last; answers its LSN."""

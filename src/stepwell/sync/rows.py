@@ -301,6 +301,15 @@ def same_row(shape: TableShape, one: Mapping[str, Value], other: Mapping[str, Va
     )
 
 
+def holds(
+    shape: TableShape, row: Mapping[str, Value] | None, values: Mapping[str, Value] | None
+) -> bool:
+    """Whether a row is so already, in the columns that are spoken of; None is no row."""
+    if row is None or values is None:
+        return row is None and values is None
+    return all(same_value(shape.column(name), row[name], values[name]) for name in values)
+
+
 def canonical(kind: Kind, value: Value) -> tuple[str, object]:
     """A form that is the same for what is the same, whatever database holds it; for hashes, too."""
     if isinstance(value, bytes):

@@ -25,6 +25,11 @@ _FIND = Prepared(
         _r.table_name == bindparam("table_name"), _r.pk_json == bindparam("pk_json")
     )
 )
+_COLUMNS_OF = Prepared(
+    select(_r.column_versions).where(
+        _r.table_name == bindparam("table_name"), _r.pk_json == bindparam("pk_json")
+    )
+)
 _NAMES = [f"k{i}" for i in range(KEYS_AT_ONCE)]
 _FIND_MANY = Prepared(
     select(*_COLUMNS).where(
@@ -65,6 +70,12 @@ def find_version(reader: Reader, key: RowKey) -> Version | None:
     """The version of one row; None when it was never written here, nor deleted."""
     row = reader.fetch_one(_FIND, {"table_name": key.table_name, "pk_json": key.pk_json})
     return None if row is None else Version(*row[1:])
+
+
+def find_columns(reader: Reader, key: RowKey) -> str | None:
+    """When each column of a row was written, as ``columns.py`` says it; None: with the row."""
+    row = reader.fetch_one(_COLUMNS_OF, {"table_name": key.table_name, "pk_json": key.pk_json})
+    return None if row is None else row[0]
 
 
 def find_versions(reader: Reader, keys: Iterable[RowKey]) -> dict[RowKey, Version]:

@@ -1,0 +1,200 @@
+"""Parks groups that cannot be applied, and applies them when what hinders them is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from typing import Any
+
+from stepwell.errors import CannotResolve
+from stepwell.sync import quarantine
+from stepwell.sync.attempt import Attempts
+from stepwell.sync.change import AHEAD_MAX_MS, COUNTER_BITS, Change, hlc_of, moment_of
+from stepwell.sync.conflict import end_group, record_conflict
+from stepwell.sync.group import CHANGES_AT_ONCE, Applied, Group
+from stepwell.sync.log import read_group
+from stepwell.sync.place import Outcome
+from stepwell.sync.quarantine import Quarantined
+from stepwell.sync.received import Receipts, Result
+from stepwell.sync.scene import CannotPlace, Scene
+from stepwell.sync.touched import Token, touched_by
+
+
+class Parking:
+    """The quarantine of one node, inside one transaction."""
+
+    def __init__(self, scene: Scene, receipts: Receipts, *, source_node: str) -> None:
+        self.hlc_max = hlc_of(scene.at) + (AHEAD_MAX_MS << COUNTER_BITS)
+        self._scene = scene
+        self._transaction = scene.transaction
+        self._writer = scene.writer
+        self._receipts = receipts
+        self._attempts = Attempts(scene, receipts)
+        self._source_node = source_node
+        self._open = quarantine.count_open(scene.transaction)
+
+    # --- trying
+
+    def place(self, group: Group, *, number: int = 0) -> Outcome | CannotPlace:
+        """Place a group, or say what hinders it; ``number`` is its own place in quarantine."""
+        hindrance = self._hindrance(group, number)
+        if hindrance is not None:
+            return hindrance
+        return self._attempts.place(group.pages, is_long=group.is_long, seen_hlc=group.hlc)
+
+    def keep(self, outcome: Outcome) -> Result:
+        """A group is placed and stands in the log: write the rest of it."""
+        self._attempts.keep(outcome)
+        if outcome.own is not None:
+            outcome.own.log_into(self._writer)
+        return "conflict" if outcome.conflict_count else "applied"
+
+    def _hindrance(self, group: Group, number: int) -> CannotPlace | None:
+        if group.hlc > self.hlc_max:
+            return CannotPlace(
+                "clock",
+                f"its stamp is {moment_of(group.hlc):%Y-%m-%d %H:%M:%S} UTC, this node's clock says"
+                f" {self._scene.at:%Y-%m-%d %H:%M:%S}",
+            )
+        for changes in group.pages() if self._open else ():
+            if any(change.resolves for change in changes):
+                return None  # What was decided is not held back by what it decides.
+            wanted = touched_by(changes, self._scene.tables).wanted()
+            holder = quarantine.holder_of(self._transaction, wanted, but=number)
+            if holder is not None:
+                return CannotPlace(
+                    "behind",
+                    f"it touches what quarantined group {holder} touches",
+                    waits_for=holder,
+                )
+        return None
+
+    # --- into quarantine, and out of it
+
+    def park(self, group: Group, found: CannotPlace) -> Applied:
+        """Remember why a group waits, and what it touches."""
+        first = group.first
+        number = quarantine.insert_quarantined(
+            self._transaction,
+            {
+                "origin": first.origin,
+                "epoch": first.epoch,
+                "seq": first.seq,
+                "tx_id": first.tx_id,
+                "source_node": self._source_node,
+                "parked_at": self._scene.at,
+                **_facts(group.parked(found), found),
+            },
+        )
+        self._open += 1
+        seen: set[object] = set()
+        for changes in group.pages():
+            touched = touched_by(changes, self._scene.tables)
+            quarantine.insert_keys(self._transaction, number, touched, seen)
+        if found.version is not None:
+            quarantine.insert_version_key(self._transaction, number, found.version)
+        if found.conflict is not None:
+            record_conflict(self._transaction, found.conflict, at=self._scene.at)
+        return group.parked(found, number)
+
+    def try_again(self, parked: Quarantined) -> tuple[Applied, set[int]]:
+        """Try a parked group; answers also which others may be applied now.
+
+        Raises:
+            CannotResolve: its changes have been pruned.
+        """
+        group, number = self._group(parked), parked.quarantine_id
+        found = self.place(group, number=number)
+        if isinstance(found, CannotPlace):
+            facts = _facts(group.parked(found), found)
+            quarantine.update_quarantined(self._transaction, number, **facts)
+            if found.version is not None:
+                quarantine.insert_version_key(self._transaction, number, found.version)
+            if found.conflict is not None:
+                record_conflict(self._transaction, found.conflict, at=self._scene.at)
+            return group.parked(found, number), set()
+        result = self.keep(found)
+        self._writer.see(group.hlc, self.hlc_max)
+        waiting = self.close(parked, "applied", result) | self.waiting_for(group, found)
+        first = group.first
+        end_group(self._transaction, first.origin, first.epoch, first.seq, at=self._scene.at)
+        applied = group.applied(
+            result, rows=found.rows, conflicts=found.conflict_count, quarantine_id=number
+        )
+        return applied, waiting
+
+    def close(self, parked: Quarantined, outcome: str, result: Result) -> set[int]:
+        """It waits no more; answers who waited behind it."""
+        number = parked.quarantine_id
+        waiting = set(quarantine.waiting_behind(self._transaction, number))
+        quarantine.close_quarantined(self._transaction, number, outcome=outcome, at=self._scene.at)
+        self._receipts.set_result(parked.origin, parked.epoch, parked.seq, result)
+        self._open -= 1
+        return waiting
+
+    def waiting_for(self, group: Group, outcome: Outcome | None = None) -> set[int]:
+        """Parked groups that may be free now: this one came, or (with ``outcome``) moved rows."""
+        if not self._open:
+            return set()
+        came = Token("", group.first.version.id)
+        waiting = quarantine.waiting_for(self._transaction, (came,))
+        if outcome is not None:
+            own = outcome.own.changes if outcome.own is not None else []
+            for changes in chain(group.pages(), [own]):
+                waiting |= self.waiting_for_changes(changes)
+        return waiting
+
+    def waiting_for_changes(self, changes: Sequence[Change]) -> set[int]:
+        """The same for what these changes have moved."""
+        tokens = touched_by(changes, self._scene.tables).moved()
+        return quarantine.waiting_for(self._transaction, tokens)
+
+    def release(self, waiting: set[int]) -> tuple[int, ...]:
+        """Try parked groups, and those that waited for them, as they came."""
+        released: list[int] = []
+        while waiting:
+            number = min(waiting)
+            waiting.remove(number)
+            parked = quarantine.find_quarantined(self._transaction, number)
+            if parked is None or parked.closed_at is not None:
+                continue
+            applied, more = self.try_again(parked)
+            if applied.result != "parked":
+                released.append(number)
+                waiting |= more
+        return tuple(released)
+
+    def _group(self, parked: Quarantined) -> Group:
+        self._writer.flush()
+        name = parked.origin, parked.epoch, parked.seq
+
+        def pages() -> Iterator[Sequence[Change]]:
+            changes = read_group(self._transaction, *name)
+            while page := list(islice(changes, CHANGES_AT_ONCE)):
+                yield page
+
+        first, hlc, count = None, 0, 0
+        for page in pages():
+            first = page[0] if first is None else first
+            hlc = max(hlc, *(change.hlc for change in page))
+            count += len(page)
+        if first is None:
+            raise CannotResolve(
+                f"cannot apply quarantined group {parked.quarantine_id}: its changes are not in the"
+                " log any more",
+                hint=f"`stepwell sync quarantine drop {parked.quarantine_id}`",
+                fields={"quarantine_id": parked.quarantine_id},
+            )
+        is_long = count > CHANGES_AT_ONCE
+        return Group(first, pages, is_long, hlc, line_of=lambda _: parked.line)
+
+
+def _facts(told: Applied, found: CannotPlace) -> dict[str, Any]:
+    return {
+        "reason": found.reason,
+        "message": found.message,
+        "line": told.line,
+        "table_name": told.table_name,
+        "pk_json": told.pk_json,
+        "waits_for": found.waits_for,
+    }

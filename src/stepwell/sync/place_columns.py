@@ -1,0 +1,59 @@
+"""Places a change column by column, for the policy ``columns``; see ``columns.py``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stepwell.sync.change import Change, RowKey, Values, Version, decode_values
+from stepwell.sync.columns import Merged, Row, Write, encode_stamps, merge, stamps_of
+from stepwell.sync.policy import Side
+from stepwell.sync.rows import holds
+from stepwell.sync.table import TrackedTable
+from stepwell.sync.versions import find_columns
+
+if TYPE_CHECKING:
+    from stepwell.sync.place import Placement
+
+
+def place_columns(
+    placement: Placement,
+    table: TrackedTable,
+    change: Change,
+    key: RowKey,
+    incoming: Version,
+    row: Values | None,
+    values: Values | None,
+    now: Version | None,
+) -> None:
+    """Join a change with the row that is there; ``now`` is its version."""
+    policy = placement.scene.policy(table.name)
+    if now is not None and now.id == incoming.id != change.base:
+        return
+    state = None
+    if now is not None:
+        text = placement.stamps.get(key) or find_columns(placement.scene.transaction, key)
+        state = Row(now, row, stamps_of(text, now, row, policy))
+    old = change.old_values()
+    before = None if old is None or values is None else decode_values(change.before)
+    image = None if values is None else {**(row or {}), **values}
+    merged = merge(policy, state, Write(incoming, image, before, is_birth=change.op == "I"))
+    if now is not None and now.id != change.base:
+        _record_merged(placement, change, key, Side(now, row), Side(incoming, image), merged)
+    result = merged.row
+    if not holds(table.shape, row, result.values):
+        placement.write(table, change, key, row, result.values, result.version)
+    if placement.versions.get(key, result.version) == result.version:
+        placement.versions[key] = result.version
+        placement.stamps[key] = encode_stamps(result.stamps)
+
+
+def _record_merged(
+    placement: Placement, change: Change, key: RowKey, ours: Side, theirs: Side, merged: Merged
+) -> None:
+    """Both have changed one column, or one of them was deleted."""
+    is_gone = (ours.values is None) != (theirs.values is None)
+    if merged.lost or is_gone:
+        winner = "merged"
+        if is_gone:
+            winner = "ours" if merged.row.values == ours.values else "theirs"
+        placement.record(change, key, ours, theirs, winner)

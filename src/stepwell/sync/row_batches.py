@@ -1,0 +1,93 @@
+"""Many rows of one table with one statement each kind; for the import's fast way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from stepwell.database.application import ApplicationTables
+from stepwell.database.shape import Column, TableShape, listed, quoted
+from stepwell.database.transaction import Transaction
+from stepwell.sync.change import InvalidText, Value, Values
+from stepwell.sync.rows import SHAPES_KEPT, CannotHold
+
+
+def insert_rows(transaction: Transaction, shape: TableShape, rows: Sequence[Values]) -> int:
+    """Insert rows that have the same columns; answers how many.
+
+    Raises:
+        CannotHold: a column cannot hold its value, or only by a statement of its own.
+        ConstraintViolation: the database's own answer.
+    """
+    names = tuple(rows[0])
+    sql = _insert_sql(transaction.application, shape, names)
+    return transaction.connection.executemany(sql, _bound(transaction, shape, names, rows))
+
+
+def update_rows(transaction: Transaction, shape: TableShape, rows: Sequence[Values]) -> int:
+    """Set all columns but the key of rows that have the same columns; answers how many there were.
+
+    Raises:
+        CannotHold, ConstraintViolation: as ``insert_rows``.
+    """
+    changed = tuple(name for name in rows[0] if name not in shape.key)
+    if not changed:
+        return len(rows)
+    sql = _update_sql(transaction.application, shape, changed)
+    names = (*changed, *shape.key)
+    return transaction.connection.executemany(sql, _bound(transaction, shape, names, rows))
+
+
+def delete_rows(transaction: Transaction, shape: TableShape, keys: Sequence[Values]) -> int:
+    """Delete rows; answers how many there were."""
+    sql = _delete_sql(transaction.application, shape)
+    return transaction.connection.executemany(sql, _bound(transaction, shape, shape.key, keys))
+
+
+def _bound(
+    transaction: Transaction, shape: TableShape, names: Sequence[str], rows: Sequence[Values]
+) -> list[Sequence[Any]]:
+    bound = transaction.application.bound
+    columns = [shape.column(name) for name in names]
+    return [[_value(bound, column, row[column.name]) for column in columns] for row in rows]
+
+
+def _value(bound: Any, column: Column, value: Value) -> Any:
+    if isinstance(value, InvalidText):
+        raise CannotHold(f"column {column.name!r} takes text that is no UTF-8 row by row alone")
+    try:
+        return bound(column, value)
+    except ValueError as error:
+        raise CannotHold(f"column {column.name!r} cannot hold the value: {error}") from None
+
+
+def _marked(
+    application: ApplicationTables, shape: TableShape, names: Sequence[str]
+) -> dict[str, str]:
+    """Column → its parameter, in the order in which they are bound."""
+    return {n: application.written(shape.column(n), f":c{i}") for i, n in enumerate(names)}
+
+
+@lru_cache(maxsize=SHAPES_KEPT)
+def _insert_sql(application: ApplicationTables, shape: TableShape, names: tuple[str, ...]) -> str:
+    marked = _marked(application, shape, names)
+    return (
+        f"INSERT INTO {quoted(shape.name)} ({listed(names)}) {application.overriding}"
+        f"VALUES ({', '.join(marked.values())})"
+    )
+
+
+@lru_cache(maxsize=SHAPES_KEPT)
+def _update_sql(application: ApplicationTables, shape: TableShape, changed: tuple[str, ...]) -> str:
+    marked = _marked(application, shape, (*changed, *shape.key))
+    sets = ", ".join(f"{quoted(name)} = {marked[name]}" for name in changed)
+    where = " AND ".join(f"{quoted(name)} = {marked[name]}" for name in shape.key)
+    return f"UPDATE {quoted(shape.name)} SET {sets} WHERE {where}"
+
+
+@lru_cache(maxsize=SHAPES_KEPT)
+def _delete_sql(application: ApplicationTables, shape: TableShape) -> str:
+    marked = _marked(application, shape, shape.key)
+    where = " AND ".join(f"{quoted(name)} = {marked[name]}" for name in shape.key)
+    return f"DELETE FROM {quoted(shape.name)} WHERE {where}"
