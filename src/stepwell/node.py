@@ -179,8 +179,15 @@ class Node:
             )
         add_doctor_job(self.registry, lambda: self.doctor)
         add_skips_job(self.registry, lambda: self.database)
+        self.add_sync_jobs()
         if settings.doctor_auto_repair:
             self.doctor.refuse_unknown_codes()
+
+    def add_sync_jobs(self) -> None:
+        """Register the built-in jobs of the change log alone; ``load_jobs`` does so, too."""
+        from stepwell.sync.jobs import add_sync_jobs
+
+        add_sync_jobs(self.registry, lambda: self.sync)
 
     def worker(
         self,

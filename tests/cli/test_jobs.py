@@ -16,6 +16,7 @@ NAMES = [
     "shops",
     "stepwell.doctor",
     "stepwell.skips",
+    "stepwell.sync.export",
     "talks",
 ]
 

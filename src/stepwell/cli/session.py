@@ -93,9 +93,11 @@ class Session:
             )
         from stepwell.doctor.job import add_doctor_job, nobody
         from stepwell.runner.skipped import add_skips_job
+        from stepwell.sync.jobs import add_sync_jobs
 
         add_doctor_job(registry, nobody)
         add_skips_job(registry, nobody)
+        add_sync_jobs(registry, nobody)
         return registry
 
     def load_modules(self) -> JobRegistry:

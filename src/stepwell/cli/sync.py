@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stepwell.cli.sync_begin import bootstrap, rejoin, verify
+from stepwell.cli.sync_files import export
+from stepwell.cli.sync_peers import peer_commands, peer_json, prune
+
 if TYPE_CHECKING:
     from stepwell.cli.output import Page
     from stepwell.cli.session import Session
@@ -123,6 +127,14 @@ def status(context: typer.Context, wants_json: WantsJson = False) -> None:
         output.page(_status_page(found))
     if found.faults:
         raise typer.Exit(FINDINGS)
+
+
+commands.command("export")(export)
+commands.add_typer(peer_commands, name="peers")
+commands.command("prune")(prune)
+commands.command("bootstrap")(bootstrap)
+commands.command("rejoin")(rejoin)
+commands.command("verify")(verify)
 
 
 @commands.command("audit")
@@ -275,16 +287,7 @@ def _status_json(found: SyncStatus) -> dict[str, Any]:
         **_node_json(found.node),
         "sealed": found.sealed,
         "tables": [_table_json(table, faults.get(table.name)) for table in found.tables],
-        "peers": [
-            {
-                "node": peer.node_id,
-                "is_main": peer.is_main,
-                "epoch": peer.epoch,
-                "seen_at": iso_utc(peer.seen_at),
-                "retired_at": iso_utc(peer.retired_at),
-            }
-            for peer in found.peers
-        ],
+        "peers": [peer_json(peer) for peer in found.peers],
         "states": [
             {
                 "client_id": state.client_id,

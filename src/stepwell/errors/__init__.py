@@ -43,7 +43,10 @@
     │   ├── InvalidPolicy                ├── GroupMissing
     │   ├── NoSuchConflict               ├── HistoryForked
     │   ├── NoSuchQuarantine             ├── NodeRestored
-    │   └── CannotResolve
+    │   ├── CannotResolve                ├── NoSuchPeer
+    │   ├── BehindHorizon                ├── InvalidPeer
+    │   ├── InvalidLsn                   ├── PeerRetired
+    │   └── CannotBootstrap
     ├── MigrationFailed                  the application's own migrations
     ├── BackupError                      copies of a database
     │   ├── NoSuchBackup                 ├── BackupUnproven
@@ -146,11 +149,13 @@ from stepwell.errors.schedules import (
     ScheduleInSettings,
 )
 from stepwell.errors.sync import (
+    BehindHorizon,
     BundleDamaged,
     BundleExists,
     BundleTooLarge,
     BundleTooNew,
     BundleTorn,
+    CannotBootstrap,
     CannotResolve,
     CannotTrack,
     CaptureBroken,
@@ -158,13 +163,17 @@ from stepwell.errors.sync import (
     ForeignFile,
     GroupMissing,
     HistoryForked,
+    InvalidLsn,
     InvalidNodeId,
+    InvalidPeer,
     InvalidPolicy,
     NodeRestored,
     NoSuchBundle,
     NoSuchConflict,
+    NoSuchPeer,
     NoSuchQuarantine,
     NoSyncNode,
+    PeerRetired,
     SyncError,
     SyncNodeExists,
     TableNotTracked,
@@ -262,4 +271,10 @@ __all__ = [
     "BundleDamaged",
     "BundleTooLarge",
     "CompressionMissing",
+    "NoSuchPeer",
+    "InvalidPeer",
+    "PeerRetired",
+    "BehindHorizon",
+    "InvalidLsn",
+    "CannotBootstrap",
 ]

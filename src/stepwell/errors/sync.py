@@ -140,3 +140,39 @@ class CannotResolve(SyncError):
     """A conflict, or a quarantined group, is not in a state for this; the message says which."""
 
     kind = Kind.CONFLICT
+
+
+class NoSuchPeer(SyncError):
+    """No node of this name is known here."""
+
+    kind = Kind.NOT_FOUND
+
+
+class InvalidPeer(SyncError):
+    """A node is no peer of its own."""
+
+    kind = Kind.USAGE
+
+
+class PeerRetired(SyncError):
+    """The peer was given up: nothing is kept for it."""
+
+    kind = Kind.CONFLICT
+
+
+class BehindHorizon(SyncError):
+    """What is asked for was pruned from the log."""
+
+    kind = Kind.CONFLICT
+
+
+class InvalidLsn(SyncError):
+    """The log has not come so far."""
+
+    kind = Kind.USAGE
+
+
+class CannotBootstrap(SyncError):
+    """A snapshot does not fit this node, or changes of its own would be lost."""
+
+    kind = Kind.CONFLICT

@@ -89,12 +89,12 @@ def write_bundle_files(
         DatabaseError, DatabaseFull, DatabaseReadOnly: the disk refuses.
         ValueError, BundleTooLarge: as for :func:`write_bundle`.
     """
-    _require_free(path, replace=replace)
+    require_free(path, replace=replace)
     files: list[NewFile] = []
     try:
         ends = list(_parts(files, path, meta, changes, part_bytes_max))
         for file in files:
-            _require_free(file.path, replace=replace)
+            require_free(file.path, replace=replace)
         for file in reversed(files):
             file.name(replace=replace)
         sync_folder(path.absolute().parent)
@@ -114,7 +114,12 @@ def write_bundle_files(
     )
 
 
-def _require_free(path: Path, *, replace: bool) -> None:
+def require_free(path: Path, *, replace: bool = False) -> None:
+    """Refuse a name that is taken.
+
+    Raises:
+        BundleExists: by a folder, or by a file that may not be replaced.
+    """
     if path.is_dir() or (path.exists() and not replace):
         raise _exists(path)
 

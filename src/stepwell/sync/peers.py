@@ -96,6 +96,7 @@ _UPDATE_LOG = Prepared(
         sealing=bindparam("sealing"),
     )
 )
+_UPDATE_HORIZON = Prepared(update(sync_node).values(horizon_lsn=bindparam("horizon_lsn")))
 _UPDATE_EPOCH = Prepared(
     update(sync_node).values(
         epoch=bindparam("epoch"), last_seq=bindparam("last_seq"), place=bindparam("place")
@@ -246,6 +247,16 @@ def save_log_state(
     )
 
 
+def set_horizon(transaction: Transaction, lsn: int) -> None:
+    """What is before ``lsn`` is pruned, in the transaction that does it."""
+    transaction.execute(_UPDATE_HORIZON, {"horizon_lsn": lsn})
+
+
+def begin_epoch(transaction: Transaction, epoch: int, *, place: str) -> None:
+    """From now on this node's groups are numbered from 1 again, in a new epoch."""
+    transaction.execute(_UPDATE_EPOCH, {"epoch": epoch, "last_seq": 0, "place": place})
+
+
 def list_peers(reader: Reader) -> list[Peer]:
     """Every other node, by name."""
     return [_peer(row) for row in reader.fetch_all(_PEERS)]
@@ -296,9 +307,10 @@ def find_state(reader: Reader, client_id: str, direction: Direction) -> SyncStat
     return None if row is None else SyncState(*row)
 
 
-def list_states(reader: Reader) -> list[SyncState]:
-    """Of all peers, in both directions."""
-    return [SyncState(*row) for row in reader.fetch_all(_STATES)]
+def list_states(reader: Reader, direction: Direction | None = None) -> list[SyncState]:
+    """Of all peers, in one direction or in both."""
+    found = [SyncState(*row) for row in reader.fetch_all(_STATES)]
+    return [state for state in found if direction in (None, state.direction)]
 
 
 def set_state(transaction: Transaction, state: SyncState) -> None:

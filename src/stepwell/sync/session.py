@@ -11,16 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from stepwell.clock import Clock
-from stepwell.database.connect import Database
 from stepwell.database.guarded import GuardedConnection
 from stepwell.database.transaction import Transaction
-from stepwell.errors import NoSyncNode
 from stepwell.sync import baseline, capture, log, peers
-from stepwell.sync.audit import Audit, list_audit, record_audit
+from stepwell.sync.audit import Audit, list_audit
 from stepwell.sync.change import Lineage
 from stepwell.sync.peers import Peer, SyncNode, SyncState
-from stepwell.sync.schema import is_made, make_tables
+from stepwell.sync.receiving import Receiving
+from stepwell.sync.schema import make_tables
+from stepwell.sync.sending import Sending
 from stepwell.sync.table import TrackedTable, find_table, tracked_tables
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,7 +42,7 @@ class SyncStatus:
     sealed: int
 
 
-class Sync:
+class Sync(Sending, Receiving):
     """The change log of one database.
 
     >>> with Node.open("sqlite:///shop.db") as node:
@@ -52,11 +51,6 @@ class Sync:
     ...     with node.sync.transaction(actor="till") as connection:
     ...         connection.execute("INSERT INTO visit_daily (store, day) VALUES (1, '2026-11-20')")
     """
-
-    def __init__(self, database: Database, clock: Clock, *, actor: str = "library") -> None:
-        self.database = database
-        self._clock = clock
-        self._actor = actor
 
     # --- being a node
 
@@ -80,24 +74,6 @@ class Sync:
             return node
 
         return self.database.run(fact, what=f"make database {self.database.location!r} a node")
-
-    @property
-    def is_node(self) -> bool:
-        """Whether ``init`` has been called for this database, ever."""
-        if not is_made(self.database):
-            return False
-        with self.database.read() as reader:
-            return peers.find_node(reader) is not None
-
-    def node(self) -> SyncNode:
-        """This database as a node.
-
-        Raises:
-            NoSyncNode: it is none.
-        """
-        self._require_node()
-        with self.database.read() as reader:
-            return peers.own_node(reader, self.database.location)
 
     def status(self) -> SyncStatus:
         """Where the node stands, with everything sealed that is committed.
@@ -188,26 +164,6 @@ class Sync:
         self._require_node()
         with self.database.read() as reader:
             return list_audit(reader, since=since or _LONG_AGO, limit=limit)
-
-    def _require_node(self) -> None:
-        if not self.is_node:
-            raise NoSyncNode(self.database.location)
-
-    def _audit(
-        self,
-        transaction: Transaction,
-        action: str,
-        subject: str,
-        detail: dict[str, object] | None = None,
-    ) -> None:
-        record_audit(
-            transaction,
-            at=self._clock.now(),
-            actor=self._actor,
-            action=action,
-            subject=subject,
-            detail=detail,
-        )
 
 
 def _policy_text(policy: str) -> str:

@@ -1,0 +1,207 @@
+"""The part of ``node.sync`` that gives: exports, snapshots, digests; and for whom it keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stepwell.database.transaction import Transaction
+from stepwell.errors import InvalidPeer
+from stepwell.sync import digest, export, peers, prune, snapshot
+from stepwell.sync.bundle import Meta
+from stepwell.sync.bundle_writer import require_free
+from stepwell.sync.door import Door
+from stepwell.sync.export import Exported, Tell
+from stepwell.sync.peers import Peer
+from stepwell.sync.prune import Pruning
+
+
+class Sending(Door):
+    """See the module."""
+
+    # --- files
+
+    def prepare_export(
+        self,
+        *,
+        client: str | None = None,
+        since: int | None = None,
+        file_id: str | None = None,
+        to: str | Path | None = None,
+    ) -> Meta:
+        """Seal everything; answer what an export for ``client`` would speak of.
+
+        Raises:
+            what :meth:`export` raises before it writes; BundleExists when ``to`` is taken.
+        """
+        self._require_node()
+        if to is not None:
+            require_free(Path(to))
+        return export.prepare(
+            self.database,
+            client=client,
+            since=since,
+            at=self._clock.now(),
+            file_id=file_id or self.new_file_id(),
+        )
+
+    def export(
+        self,
+        to: str | Path,
+        *,
+        client: str | None = None,
+        since: int | None = None,
+        file_id: str | None = None,
+        part_bytes_max: int | None = None,
+        tell: Tell | None = None,
+    ) -> Exported:
+        """Write the changes behind LSN ``since`` to a file that is whole or not there.
+
+        By default those behind the last one that ``client`` has acknowledged, or all. Its own
+        changes and what it has delivered are left out. An export with the ``file_id`` of one that
+        was broken off takes its place.
+
+        Raises:
+            CaptureBroken: a change may have been missed.
+            NoSuchPeer, PeerRetired: the client is not one.
+            BehindHorizon, InvalidLsn: the log does not hold what is asked for.
+            BundleExists, CompressionMissing, BundleTooLarge, DatabaseError: it cannot be written.
+        """
+        meta = self.prepare_export(client=client, since=since, file_id=file_id)
+        exported = export.export(
+            self.database, Path(to), meta, part_bytes_max=part_bytes_max, tell=tell
+        )
+
+        def fact(transaction: Transaction) -> None:
+            export.record(transaction, exported, at=self._clock.now())
+            detail = {
+                "client": client or "",
+                "from_lsn": meta.from_lsn,
+                "to_lsn": meta.to_lsn,
+                "rows": exported.written.rows,
+            }
+            self._audit(transaction, "export", str(to), detail)
+
+        self.database.run(fact, what=f"record the export to {str(to)!r}")
+        return exported
+
+    def write_snapshot(self, to: str | Path) -> snapshot.Head:
+        """Write all rows with their versions to a file, for a node that begins anew.
+
+        Raises:
+            CaptureBroken: a change may have been missed.
+            BundleExists, CompressionMissing, DatabaseError: it cannot be written.
+        """
+        self._require_node()
+        head = snapshot.write_snapshot(
+            self.database, Path(to), self._clock, file_id=self.new_file_id()
+        )
+        self.database.run(
+            lambda t: self._audit(t, "snapshot", str(to), {"lsn": head.lsn}),
+            what=f"record snapshot {str(to)!r}",
+        )
+        return head
+
+    def write_digest(self, to: str | Path) -> digest.Head:
+        """Write what this node holds as hashes, for :meth:`verify` on another one.
+
+        Raises:
+            BundleExists, CompressionMissing, DatabaseError: it cannot be written.
+        """
+        self._require_node()
+        return digest.write_digest(self.database, Path(to), self._clock, file_id=self.new_file_id())
+
+    def verify(self, file: str | Path, *, peer: str | None = None) -> digest.Verified:
+        """Compare this node's rows with the digest of another one; nothing is written.
+
+        Raises:
+            InvalidPeer: it is the digest of another node than ``peer``.
+            NoSuchBundle, ForeignFile, BundleTorn, BundleDamaged, …: the file cannot be read.
+        """
+        self._require_node()
+        opened = digest.open_digest(Path(file))
+        source = opened.head.source_node
+        if peer not in (None, source):
+            raise InvalidPeer(
+                f"cannot verify peer {peer!r}: {str(file)!r} is of node {source!r}",
+                hint=f"`stepwell sync verify {source} --from {file}`",
+                fields={"peer": peer, "source_node": source},
+            )
+        return digest.compare(self.database, opened)
+
+    # --- the others
+
+    def list_peers(self) -> list[Peer]:
+        """Every other node that is known here, by name."""
+        self._require_node()
+        with self.database.read() as reader:
+            return peers.list_peers(reader)
+
+    def get_peer(self, node_id: str, purpose: str) -> Peer:
+        """The live peer of this name; ``purpose`` completes "cannot … peer".
+
+        Raises:
+            NoSuchPeer, PeerRetired: there is none.
+        """
+        self._require_node()
+        with self.database.read() as reader:
+            return export.get_peer(reader, node_id, purpose)
+
+    def add_peer(self, node_id: str, *, is_main: bool = False) -> Peer:
+        """Make another node known, so that changes are kept for it; a retired one is back.
+
+        Raises:
+            InvalidNodeId: the name cannot be one.
+            InvalidPeer: it is this node's own.
+        """
+        self._require_node()
+
+        def fact(transaction: Transaction) -> Peer:
+            if node_id == peers.own_node(transaction).node_id:
+                raise InvalidPeer(
+                    f"cannot add peer {node_id!r}: it is this node itself",
+                    hint="name another node; `stepwell sync status` shows this one",
+                    fields={"peer": node_id},
+                )
+            was = peers.find_peer(transaction, node_id)
+            epoch = was.epoch if was is not None else 1
+            at = self._clock.now()
+            peers.put_peer(transaction, node_id, is_main=is_main, epoch=epoch, at=at, seen=False)
+            self._audit(transaction, "add_peer", node_id, {"is_main": is_main})
+            found = peers.find_peer(transaction, node_id)
+            assert found is not None
+            return found
+
+        return self.database.run(fact, what=f"add peer {node_id!r}")
+
+    def retire_peer(self, node_id: str) -> None:
+        """Keep nothing for a peer any longer.
+
+        Raises:
+            NoSuchPeer, PeerRetired: it is none, or is given up already.
+        """
+        self._require_node()
+
+        def fact(transaction: Transaction) -> None:
+            export.get_peer(transaction, node_id, "retire")
+            peers.retire_peer(transaction, node_id, at=self._clock.now())
+            self._audit(transaction, "retire_peer", node_id)
+
+        self.database.run(fact, what=f"retire peer {node_id!r}")
+
+    def prune(self, *, dry_run: bool = False) -> Pruning:
+        """Take away what every live peer has acknowledged; answers what, and who holds the rest.
+
+        With ``dry_run`` nothing is changed. Without a live peer nothing is taken away: nobody has
+        said yet that it has anything.
+        """
+        self._require_node()
+        with self.database.read() as reader:
+            planned = prune.plan(reader)
+        if planned.changes and not dry_run:
+            prune.prune(self.database, planned)
+            detail: dict[str, object] = {"changes": planned.changes}
+            self.database.run(
+                lambda t: self._audit(t, "prune", f"below LSN {planned.below_lsn}", detail),
+                what="record the pruning",
+            )
+        return planned
