@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from stepwell.built_in_jobs import add_built_in_jobs
 from stepwell.clock import Clock
 from stepwell.database.connect import Database, open_database
 from stepwell.database.dialect import DatabaseOptions
 from stepwell.database.migrations import migrate
-from stepwell.doctor.job import add_doctor_job
 from stepwell.job.registry import JobRegistry
 from stepwell.operator import JobOperator
 from stepwell.repository.pools import Pools
 from stepwell.repository.questions import Access
 from stepwell.repository.repository import JobRepository
-from stepwell.runner.skipped import add_skips_job
 from stepwell.schedules import Schedules
 from stepwell.settings import Settings, load_settings
 from stepwell.worker import Duty, Tell, Worker
@@ -126,13 +124,13 @@ class Node:
     def doctor(self) -> Doctor:
         """Examines and repairs this database, with the jobs that are registered here."""
         if self._doctor is None:
-            from stepwell.doctor.copy import backup_into, folder_of  # Most programs never ask.
+            from stepwell.doctor.copy import folder_of  # Most programs never ask.
             from stepwell.doctor.doctor import Doctor
 
             self._doctor = Doctor(
                 self.database,
                 self.registry,
-                copy=partial(backup_into, folder_of(self.settings)),
+                folder=folder_of(self.settings),
                 auto_repair=self.settings.doctor_auto_repair,
             )
         return self._doctor
@@ -177,9 +175,7 @@ class Node:
                 settings.folder,
                 system_properties=settings.system_properties,
             )
-        add_doctor_job(self.registry, lambda: self.doctor)
-        add_skips_job(self.registry, lambda: self.database)
-        self.add_sync_jobs()
+        add_built_in_jobs(self.registry, lambda: self)
         if settings.doctor_auto_repair:
             self.doctor.refuse_unknown_codes()
 

@@ -17,8 +17,8 @@ from stepwell.backup.restore import Restored, restore_backup, verify_backup
 from stepwell.database.copies import Copies, copies_of
 from stepwell.database.dialect import DatabaseOptions
 from stepwell.database.epoch import FENCES_AN_EPOCH, current_epoch
+from stepwell.doctor.examine import examine_copy
 from stepwell.errors import BackupDamaged, BackupExists, DatabaseInUse
-from stepwell.repository.invariants import examine
 from stepwell.settings import Settings
 from stepwell.testing import FrozenClock
 
@@ -46,14 +46,14 @@ class Copier:
         return copies_of(url, clock=self.clock, options=DatabaseOptions(gate_timeout_s=5))
 
     def create(self, name: str) -> Manifest:
-        return create_backup(self.folder, self.copies, name, clock=self.clock, examine=examine)
+        return create_backup(self.folder, self.copies, name, clock=self.clock, examine=examine_copy)
 
     def verify(self, name: str) -> Any:
-        return verify_backup(self.folder, self.copies, name, examine=examine)
+        return verify_backup(self.folder, self.copies, name, examine=examine_copy)
 
     def restore(self, name: str, **options: Any) -> Restored:
         return restore_backup(
-            self.folder, self.copies, name, clock=self.clock, examine=examine, **options
+            self.folder, self.copies, name, clock=self.clock, examine=examine_copy, **options
         )
 
 
@@ -123,7 +123,7 @@ def test_a_restore_brings_back_the_state_of_the_copy_and_keeps_the_other(
 
 def findings(node: Node) -> Iterator[str]:
     with node.database.read() as reader:
-        yield from (finding.code for finding in examine(reader))
+        yield from (finding.code for finding in examine_copy(reader))
 
 
 def rows(node: Node, query: str) -> list[tuple[Any, ...]]:

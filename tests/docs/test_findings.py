@@ -7,6 +7,7 @@ import re
 from stepwell.doctor.examine import EXPLANATIONS
 from stepwell.repository.invariants import RULES
 from stepwell.repository.surroundings import RULES as AROUND
+from stepwell.repository.surroundings import RULES_OF_TIME
 from tests.docs.pages import page
 
 ROWS = re.findall(
@@ -27,5 +28,5 @@ def test_every_explanation_is_a_sentence() -> None:
 def test_the_page_tells_the_severity_and_the_rule_of_each_query() -> None:
     told = {code: (severity, what.partition(":")[0]) for code, severity, what, _ in ROWS}
 
-    for rule in (*RULES, *AROUND):
+    for rule in (*RULES, *AROUND, *RULES_OF_TIME):
         assert (str(rule.severity), rule.rule) == told[rule.code], rule.code

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from stepwell import Node
+from stepwell.backup.folder import BackupFolder
 from stepwell.database.migrations import HEAD
 from stepwell.database.postgresql_findings import clock_skew
 from stepwell.database.sqlite_findings import FREE_BYTES_MIN, disk_space, wal_size
@@ -67,7 +68,8 @@ def test_a_missing_trigger_is_found_and_the_history_is_kept_again(node: Node) ->
     execute(node, f"DROP TRIGGER {trigger}{'' if is_sqlite else ' ON batch_status_history'}")
     doctor = doctor_of(node)
 
-    assert [f"trigger {trigger}"] == [finding.where for finding in found_by(doctor)]
+    [found] = found_by(doctor)
+    assert ("missing_trigger", f"trigger {trigger}") == (found.code, found.where)
     assert [] == without_machine(doctor.repair().after)
     node.repository.register_owner("test")
     with pytest.raises(Exception, match="append-only"):
@@ -178,6 +180,50 @@ def test_an_index_that_disagrees_with_its_table_is_built_anew(
         assert "index_damaged" not in codes(found_by(doctor))
 
 
+def test_a_row_that_breaks_a_constraint_is_told_and_copied_all_the_same(
+    sqlite_settings: Settings, clock: FrozenClock
+) -> None:
+    """Goal: what is wrong with a row keeps nobody from a copy, nor from the repair of others.
+
+    Method: while the schema says that a pool may have no size, one loses its own.
+    """
+    change = "UPDATE sqlite_master SET sql = replace(sql, '{}', '{}') WHERE name = 'batch_pool'"
+    strict, loose = " size INTEGER NOT NULL", " size INTEGER"
+    with Node.open(sqlite_settings, clock=clock) as node:
+        tell_a_story(node, clock)
+        node.pools.set("gpu", 1)
+        end = "UPDATE batch_step_execution SET end_time = NULL WHERE job_execution_id = 1"
+        for statement in (
+            change.format(strict, loose),
+            "UPDATE batch_pool SET size = NULL",
+            change.format(loose, strict),
+            end,
+        ):
+            execute_unchecked(node, "PRAGMA writable_schema = ON", statement)
+    with Node.open(sqlite_settings, clock=clock) as node:
+        doctor = Doctor(node.database, node.registry)
+
+        assert {"constraint_broken", "end_time_disagrees"} <= set(codes(found_by(doctor)))
+        outcome = doctor.repair()
+        assert outcome.copy is not None
+        assert "end_time_disagrees" not in codes(outcome.after)
+        [left] = [f for f in outcome.after if f.code == "constraint_broken"]
+        assert ("NULL value in batch_pool.size", None) == (left.what, left.repair)
+        execute(node, "UPDATE batch_pool SET size = 1")
+        assert "constraint_broken" not in codes(found_by(doctor))
+
+
+def test_a_filesystem_that_damages_databases_is_told(
+    sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Node.open(sqlite_settings) as node:
+        monkeypatch.setattr("stepwell.database.sqlite_findings.filesystem_of", lambda path: "nfs4")
+
+        [found] = found_by(doctor_of(node))
+        assert ("unsafe_filesystem", None) == (found.code, found.repair)
+        assert "it lies on filesystem 'nfs4', which is shared over a network" in found.what
+
+
 def test_rows_of_the_projects_own_tables_are_told(sqlite_settings: Settings) -> None:
     with Node.open(sqlite_settings) as node:
         execute(node, "CREATE TABLE shop (id INTEGER PRIMARY KEY)")
@@ -276,10 +322,34 @@ def test_an_old_transaction_and_a_clock_that_differs_are_told(
     assert [] == list(clock_skew(now + timedelta(seconds=60), now))
     [ahead] = clock_skew(now + timedelta(seconds=61), now)
     [behind] = clock_skew(now - timedelta(days=1), now)
+    assert ("clock_skew", "clock_skew") == (ahead.code, behind.code)
     assert ("the server's is 61 s ahead", "the server's is 86,400 s behind") == (
         ahead.what,
         behind.what,
     )
+
+
+def test_what_is_missing_is_copied_before_it_is_mended(node: Node, tmp_path: Path) -> None:
+    """Goal: the copy before a repair is made of a database as it is, without its owners even."""
+    tell_a_story(node, node.clock)
+    execute_unchecked(
+        node,
+        *("DROP TABLE batch_owner CASCADE",)
+        if node.database.path is None
+        else ("PRAGMA foreign_keys = OFF", "DROP TABLE batch_owner"),
+    )
+    folder = BackupFolder(tmp_path / "copies", may_be_made=True)
+    doctor = Doctor(node.database, folder=folder)
+
+    outcome = doctor.repair()
+    [copy] = folder.backups()
+    assert outcome.copy == str(copy.path)
+    assert copy.manifest is not None
+    assert {"schema_drift"} == {f.code for f in copy.manifest.findings} & {
+        "schema_drift",
+        "check_failed",
+    }
+    assert "schema_drift" not in codes(outcome.after)
 
 
 def test_a_sqlite_with_the_reset_bug_is_told(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pysqlite3
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -77,20 +79,24 @@ def mutate(path: Path, changes: list[Any]) -> None:
     connection.close()
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-@given(changes=CHANGES)
-@example(
-    changes=[(("batch_step_execution", ""), None, None), (("batch_status_history", ""), None, 2)]
-)
-@example(changes=[(HISTORY, None, None)])
-def test_nothing_that_is_in_the_tables_ends_the_doctor(told: Path, changes: list[Any]) -> None:
-    path = told.with_name("patient.db")
-    for file in told.parent.glob("patient.db*"):
-        file.unlink()
-    shutil.copy(told, path)
-    mutate(path, changes)
+def mutate_postgresql(url: str, changes: list[Any]) -> None:
+    """The same on a server, which keeps its types and CHECKs; references and triggers are off."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        for (table, column), value, place in changes:
+            offset = "" if place is None else f" LIMIT 1 OFFSET {place}"
+            keys = ", ".join(key.name for key in metadata.tables[table].primary_key)
+            which = f"WHERE ({keys}) IN (SELECT {keys} FROM {table}{offset})"
+            shown = "NULL" if value is None else "'" + str(value).replace("'", "''") + "'"
+            verb = f"UPDATE {table} SET {column} = {shown}" if column else f"DELETE FROM {table}"
+            try:
+                connection.execute(f"{verb} {which}".encode())
+            except psycopg.Error:
+                continue  # It is no value of that column.
 
-    with Node.open(_settings(path), clock=FrozenClock()) as node:
+
+def examine_and_repair(settings: Settings) -> None:
+    with Node.open(settings, clock=FrozenClock()) as node:
         doctor = Doctor(node.database, copy=no_copy)
         found = doctor.examine()
         outcome = doctor.repair()
@@ -102,3 +108,50 @@ def test_nothing_that_is_in_the_tables_ends_the_doctor(told: Path, changes: list
     refused = {(each.finding.code, each.finding.where) for each in outcome.not_repaired}
     left = {(f.code, f.where) for f in again if f.repair is not None}
     assert left <= refused
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(changes=CHANGES)
+@example(changes=[(("batch_step_execution", ""), None, None), (HISTORY, None, 2)])
+@example(changes=[(HISTORY, None, None)])
+def test_nothing_that_is_in_the_tables_ends_the_doctor(told: Path, changes: list[Any]) -> None:
+    path = told.with_name("patient.db")
+    for file in told.parent.glob("patient.db*"):
+        file.unlink()
+    shutil.copy(told, path)
+    mutate(path, changes)
+
+    examine_and_repair(_settings(path))
+
+
+@pytest.fixture
+def copy_of_told(
+    postgresql_database_url: str, _administrator: psycopg.Connection
+) -> Callable[[], str]:
+    """Call it for the URL of a database with a past, like the last time."""
+    clock = FrozenClock()
+    with Node.open(postgresql_database_url, clock=clock) as node:
+        tell_a_story(node, clock)
+    name = str(psycopg.conninfo.conninfo_to_dict(postgresql_database_url)["dbname"])
+
+    def copy() -> str:
+        # The names of copies begin with that of the first one, which takes them with it.
+        _administrator.execute(f"DROP DATABASE IF EXISTS {name}_patient WITH (FORCE)".encode())
+        _administrator.execute(f"CREATE DATABASE {name}_patient TEMPLATE {name}".encode())
+        return postgresql_database_url.replace(f"/{name}", f"/{name}_patient", 1)
+
+    return copy
+
+
+@settings(
+    max_examples=6,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+@given(changes=CHANGES)
+def test_nothing_that_is_in_the_tables_of_a_server_ends_the_doctor(
+    copy_of_told: Callable[[], str], changes: list[Any]
+) -> None:
+    url = copy_of_told()
+    mutate_postgresql(url, changes)
+
+    examine_and_repair(Settings(database=url))

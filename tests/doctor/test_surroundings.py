@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from stepwell import Job, Node, TaskletStep
+from stepwell import BatchStatus, Job, Node, TaskletStep
 from stepwell.job.registry import JobRegistry
+from stepwell.job.resource import Declared
+from stepwell.repository.creation import NewExecution
 from stepwell.repository.surroundings import STALLED_AFTER_S
 from stepwell.testing import FrozenClock
 from tests.conformance.stories import execute, nothing, owned, rows, waiting
@@ -20,6 +22,7 @@ from tests.doctor.patients import (
     without_machine,
 )
 
+STARTED = BatchStatus.STARTED
 JOB_END = ("batch_job_execution", "batch_job_execution_end")
 STEP_END = ("batch_step_execution", "batch_step_execution_end")
 FUTURE = "'2999-01-01T00:00:00.000000Z'"
@@ -169,6 +172,84 @@ def test_a_waiting_execution_of_an_unknown_job_is_found(node: Node) -> None:
     assert ["unknown_job"] == codes(found_by(doctor_of(node, known)))
     node.operator.stop(record.execution_id)
     assert [] == found_by(doctor_of(node, known))
+
+
+def hold(node: Node, owner_id: int) -> None:
+    """Somebody's INSERT: a lock that is held to write."""
+    execute(
+        node,
+        "INSERT INTO batch_lock (lock_name, mode, owner_id, priority, requested_at, acquired_at)"
+        f" SELECT 'state', 'write', {owner_id}, 0, started_at, started_at FROM batch_owner"
+        f" WHERE owner_id = {owner_id}",
+    )
+
+
+def test_a_lock_that_two_hold_is_taken_from_the_earlier_one(node: Node) -> None:
+    owner_id = node.repository.register_owner("test")
+    hold(node, owner_id)
+    hold(node, owner_id)
+    doctor = doctor_of(node)
+
+    [found] = found_by(doctor)
+    assert ("shared_lock", "lock 'state'") == (found.code, found.where)
+    assert [] == without_machine(doctor.repair().after)
+    assert [(True, False), (False, True)] == rows(
+        node,
+        "SELECT ended_at IS NOT NULL, ended_reason IS NULL FROM batch_lock ORDER BY lock_id",
+    )
+
+
+def test_a_lock_of_a_dead_owner_is_taken_from_it(node: Node) -> None:
+    owner_id = node.repository.register_owner("test")
+    hold(node, owner_id)
+    node.database.liveness.release(owner_id)
+    doctor = doctor_of(node)
+
+    assert {"stale_lock", "owner_not_ended"} == set(codes(found_by(doctor)))
+    assert [] == without_machine(doctor.repair().after)
+    assert [("found by the doctor: its owner is dead",)] == rows(
+        node, "SELECT ended_reason FROM batch_lock"
+    )
+
+
+def test_what_two_have_for_themselves_is_told_until_one_of_them_ends(node: Node) -> None:
+    first = owned(node, "one", STARTED)
+    second = owned(node, "two", STARTED)
+    for record in (first, second):
+        execute(
+            node,
+            "INSERT INTO batch_resource (job_execution_id, kind, value)"
+            f" SELECT job_execution_id, 'path', '/data/a' FROM batch_job_execution"
+            f" WHERE job_execution_id = {record.execution_id}",
+        )
+    doctor = doctor_of(node)
+
+    [found] = found_by(doctor)
+    assert ("shared_resource", None) == (found.code, found.repair)
+    assert f"`stepwell stop {second.execution_id}`" == found.hint
+    node.operator.recover(second.execution_id, force=True, reason="the hint's way")
+    assert [] == found_by(doctor)
+
+
+def test_what_waits_for_a_pool_that_lets_nobody_in_is_found(node: Node) -> None:
+    for name in ("first", "second"):
+        register(node, name, Declared((), ("gpu",)))
+    doctor = doctor_of(node)
+
+    [found] = found_by(doctor)
+    assert ("pool_closed", "pool 'gpu'") == (found.code, found.where)
+    assert "there is no such pool, and execution 1 waits for it, with 1 more" == found.what
+    node.pools.set("gpu", 0)
+    [found] = found_by(doctor)
+    assert "its size is 0, and execution 1 waits for it, with 1 more" == found.what
+    assert "`stepwell pool set gpu N` lets N in" in found.hint
+    assert [] == doctor.repair().repaired
+    node.pools.set("gpu", 1)
+    assert [] == found_by(doctor)
+
+
+def register(node: Node, name: str, declared: Declared) -> None:
+    node.repository.create_execution(NewExecution(name, (), None, declared=declared))
 
 
 def test_a_waiting_execution_that_was_overtaken_is_stopped(node: Node, clock: FrozenClock) -> None:

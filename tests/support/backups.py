@@ -16,7 +16,7 @@ from stepwell.database.connect import open_database
 from stepwell.database.copies import copies_of
 from stepwell.database.dialect import DatabaseOptions
 from stepwell.database.epoch import current_epoch
-from stepwell.repository.invariants import examine
+from stepwell.doctor.examine import examine_copy
 from tests.support.file_steps import FileSteps
 
 
@@ -37,14 +37,14 @@ class Copier:
         self.copies = copies_of(url, clock=self.clock, options=self.options)
 
     def create(self, name: str) -> Manifest:
-        return create_backup(self.folder, self.copies, name, clock=self.clock, examine=examine)
+        return create_backup(self.folder, self.copies, name, clock=self.clock, examine=examine_copy)
 
     def verify(self, name: str, **options: Any) -> Proof:
-        return verify_backup(self.folder, self.copies, name, examine=examine, **options)
+        return verify_backup(self.folder, self.copies, name, examine=examine_copy, **options)
 
     def restore(self, name: str, **options: Any) -> Restored:
         return restore_backup(
-            self.folder, self.copies, name, clock=self.clock, examine=examine, **options
+            self.folder, self.copies, name, clock=self.clock, examine=examine_copy, **options
         )
 
     def prune(self, keep: int) -> list[str]:
@@ -101,7 +101,7 @@ def state(url: str, table: str) -> dict[str, Any]:
         return {
             "rows": int(counted[0][0]),
             "epoch": current_epoch(reader),
-            "findings": [finding.what for finding in examine(reader)],
+            "findings": [finding.what for finding in examine_copy(reader)],
         }
 
 

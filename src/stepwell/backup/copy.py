@@ -18,10 +18,10 @@ from stepwell.database.durable import move_into_place, write_text
 from stepwell.database.epoch import current_epoch
 from stepwell.database.migrations import HEAD, migrate
 from stepwell.database.transaction import Reader
-from stepwell.errors import BackupError, SchemaTooNew
-from stepwell.finding import Finding, Severity
+from stepwell.errors import BackupError, SchemaTooNew, StatementFailed
+from stepwell.finding import Finding
 
-# The doctor's: every broken promise that a reader can see, liveness left out.
+# The doctor's: every broken promise about the rows that a reader of a copy can see.
 Examine = Callable[[Reader], list[Finding]]
 
 
@@ -55,12 +55,10 @@ def create_backup(
             if not of_anything:
                 refuse_unreadable(contents, f"{what} of {copies.location!r}")
             format_ = contents.schema_version
-            epoch = current_epoch(reader) if format_ else 0
-            findings = _foreign_keys(copies, reader)
-            if format_ == HEAD:
-                findings += examine(reader)
+            epoch = _epoch(reader) if format_ else 0
+            findings = examined(copies, reader, examine) if format_ == HEAD else []
         if format_ and format_ < HEAD:
-            findings += _examine_migrated(copies, CopyFiles(partial), examine)
+            findings = _examine_migrated(copies, CopyFiles(partial), examine)
         manifest = Manifest(
             format=FORMAT,
             name=name,
@@ -112,17 +110,20 @@ def refuse_unreadable(contents: Contents, what: str) -> None:
         )
 
 
-def _foreign_keys(copies: Copies, reader: Reader) -> list[Finding]:
-    return [
-        Finding(
-            code="foreign_keys",
-            severity=Severity.ERROR,
-            where=f"table {table}",
-            what=f"{count} rows name no row of the table that they refer to",
-            hint="`PRAGMA foreign_key_check` in the sqlite3 shell lists them",
-        )
-        for table, count in copies.broken_foreign_keys(reader).items()
-    ]
+def _epoch(reader: Reader) -> int:
+    try:
+        return current_epoch(reader)
+    except StatementFailed:
+        return 0  # The table is missing: what is to be mended is copied as it is.
+
+
+def examined(copies: Copies, reader: Reader, examine: Examine) -> list[Finding]:
+    """Everything that is wrong with a copy of this release's format: its rows, then its tables."""
+    of_rows, of_tables = examine(reader), copies.findings(reader)
+    if any(finding.code == "schema_drift" for finding in of_tables):
+        # What is missing is told once, not by each check that asks for it.
+        of_rows = [finding for finding in of_rows if finding.code != "check_failed"]
+    return [*of_rows, *of_tables]
 
 
 def _examine_migrated(copies: Copies, files: CopyFiles, examine: Examine) -> list[Finding]:
@@ -130,4 +131,4 @@ def _examine_migrated(copies: Copies, files: CopyFiles, examine: Examine) -> lis
     with copies.unfold(files) as unfolded:
         migrate(unfolded.database)
         with unfolded.database.read() as reader:
-            return examine(reader)
+            return examined(copies, reader, examine)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from stepwell.backup.copy import Examine, create_backup, refuse_unreadable
+from stepwell.backup.copy import Examine, create_backup, examined, refuse_unreadable
 from stepwell.backup.folder import BackupFolder
 from stepwell.backup.manifest import Manifest, sha256_of
 from stepwell.backup.source import Source, find_source
@@ -143,7 +143,7 @@ def _proven(
             _refuse_unlike(contents, source.manifest, what)
         migrations = migrate(unfolded.database)
         with unfolded.database.read() as reader:
-            findings = examine(reader)
+            findings = examined(copies, reader, examine)
         if source.manifest is None:
             _refuse_contradictions(findings, what)
         yield unfolded, Proof(source, contents, migrations, findings)

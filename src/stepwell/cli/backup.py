@@ -53,7 +53,7 @@ def create(
     from stepwell.backup.copy import create_backup, name_for
     from stepwell.cli.output import Output, Page
     from stepwell.cli.text import count, size
-    from stepwell.repository.invariants import examine
+    from stepwell.doctor.examine import examine_copy
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -64,7 +64,7 @@ def create(
         copies,
         name if name is not None else name_for(copies.location, session.clock.now()),
         clock=session.clock,
-        examine=examine,
+        examine=examine_copy,
     )
     if wants_json:
         output.json({"path": str(where.copy_path(manifest.name)), **_manifest_json(manifest)})
@@ -133,12 +133,16 @@ def verify(
     """
     from stepwell.backup.restore import verify_backup
     from stepwell.cli.output import DONE, FINDINGS, Output, Page
-    from stepwell.repository.invariants import examine
+    from stepwell.doctor.examine import examine_copy
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
     proof = verify_backup(
-        _folder(session, folder), _copies(session), what, examine=examine, unverified=unverified
+        _folder(session, folder),
+        _copies(session),
+        what,
+        examine=examine_copy,
+        unverified=unverified,
     )
     if wants_json:
         output.json(_proof_json(proof))
@@ -176,7 +180,7 @@ def restore(
     """
     from stepwell.backup.restore import restore_backup
     from stepwell.cli.output import Output, Page
-    from stepwell.repository.invariants import examine
+    from stepwell.doctor.examine import examine_copy
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -185,7 +189,7 @@ def restore(
         _copies(session, to),
         what,
         clock=session.clock,
-        examine=examine,
+        examine=examine_copy,
         unverified=unverified,
         force=force,
         reason=reason or "",
@@ -273,14 +277,9 @@ def _copies(session: Session, url: str | None = None) -> Copies:
 
 def _folder(session: Session, given: Path | None) -> BackupFolder:
     from stepwell.backup.folder import BackupFolder
-    from stepwell.settings import Settings
+    from stepwell.doctor.copy import folder_of
 
-    settings = session.settings
-    if given is not None:
-        return BackupFolder(given)
-    named = Path(settings.backup_folder).expanduser()
-    is_default = settings.backup_folder == Settings.backup_folder
-    return BackupFolder(settings.folder / named, may_be_made=is_default)
+    return BackupFolder(given) if given is not None else folder_of(session.settings)
 
 
 def _contents_text(proof: Proof) -> str:

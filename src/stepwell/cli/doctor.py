@@ -115,6 +115,7 @@ def _look(
     sql: Path | None,
     thorough: bool,
 ) -> int:
+    from stepwell.doctor.copy import folder_of
     from stepwell.doctor.doctor import Doctor
 
     found = complaint
@@ -123,7 +124,7 @@ def _look(
         found = broken + found
         return _show(output, found, plan=plan)
     with database:
-        of_it = Doctor(database, registry)
+        of_it = Doctor(database, registry, folder=folder_of(session.settings))
         found = of_it.examine(thorough=thorough) + found
         if sql is not None:
             sql.write_text(of_it.plan_as_sql(found), encoding="utf-8")
@@ -151,9 +152,7 @@ def _repair(
     only: list[str] | None,
     expect: str | None,
 ) -> int:
-    from functools import partial
-
-    from stepwell.doctor.copy import backup_into, folder_of
+    from stepwell.doctor.copy import folder_of
     from stepwell.doctor.doctor import Doctor
 
     database, broken = _database(session)
@@ -161,7 +160,7 @@ def _repair(
         return _show(output, broken + complaint)
     database.close()
     with session.open_database(migrated=False) as database:
-        of_it = Doctor(database, registry, copy=partial(backup_into, folder_of(session.settings)))
+        of_it = Doctor(database, registry, folder=folder_of(session.settings))
         outcome = of_it.repair(only=only, expected_plan=expect)
         return _show_outcome(output, outcome, complaint, of_it)
 

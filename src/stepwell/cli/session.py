@@ -91,13 +91,9 @@ class Session:
                 settings.folder,
                 system_properties=settings.system_properties,
             )
-        from stepwell.doctor.job import add_doctor_job, nobody
-        from stepwell.runner.skipped import add_skips_job
-        from stepwell.sync.jobs import add_sync_jobs
+        from stepwell.built_in_jobs import add_built_in_jobs
 
-        add_doctor_job(registry, nobody)
-        add_skips_job(registry, nobody)
-        add_sync_jobs(registry, nobody)
+        add_built_in_jobs(registry)
         return registry
 
     def load_modules(self) -> JobRegistry:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from stepwell.clock import Clock
 from stepwell.database.dialect import DatabaseOptions
 from stepwell.database.transaction import Reader, Transaction
+from stepwell.finding import Finding
 
 if TYPE_CHECKING:
     from stepwell.database.connect import Database
@@ -138,8 +139,11 @@ class Copies(ABC):
         """What the database that the reader sees holds; it reads every table."""
 
     @abstractmethod
-    def broken_foreign_keys(self, reader: Reader) -> dict[str, int]:
-        """How many rows of each table name no row of the table that they refer to."""
+    def findings(self, reader: Reader) -> list[Finding]:
+        """What the doctor finds wrong with tables and values: D7, D9 and D10.
+
+        Asked last: it ends the transaction of the reader.
+        """
 
     @abstractmethod
     def unfold(self, files: CopyFiles) -> AbstractContextManager[Unfolded]:

@@ -73,14 +73,18 @@ def users_of(path: str) -> FileUsers:
     return FileUsers(tuple(found["pids"]), tuple(readers))
 
 
-def oldest_reader_of(path: str) -> OldestReader | None:
-    """Who keeps the log from being begun anew; None when nobody lags behind it."""
+def lagging_readers(path: str) -> list[OldestReader]:
+    """Who keeps the log from being begun anew, the oldest first; none when nobody lags behind.
+
+    Of several processes that began at the same commit the system names one.
+    """
     from stepwell.database.dialect import OldestReader
 
-    for reader in users_of(path).readers:
-        if reader.frames_behind:
-            return OldestReader(reader.pid, _name_of(reader.pid), reader.frames_behind, None)
-    return None
+    return [
+        OldestReader(reader.pid, _name_of(reader.pid), reader.frames_behind, None)
+        for reader in users_of(path).readers
+        if reader.frames_behind
+    ]
 
 
 def _name_of(pid: int) -> str:

@@ -19,14 +19,16 @@ from stepwell.clock import Clock
 from stepwell.database import postgresql_state
 from stepwell.database.connect import open_database
 from stepwell.database.copies import NO_FENCE, Contents, Copies, CopyFiles, Fence, Unfolded
-from stepwell.database.dialect import DatabaseOptions
+from stepwell.database.dialect import DatabaseOptions, KeptConnection
 from stepwell.database.durable import disk_refusal, sync_file
 from stepwell.database.postgresql import PostgresqlDialect
 from stepwell.database.postgresql_owners import LOCK_CLASS
 from stepwell.database.postgresql_programs import run_program
 from stepwell.database.postgresql_url import conninfo_of, url_of
+from stepwell.database.schema import drift
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.errors import BackupError, BackupUnderWay, CannotOpenDatabase, DatabaseInUse
+from stepwell.finding import Finding
 
 MAGIC = b"PGDMP"
 
@@ -111,9 +113,15 @@ class PostgresqlCopies(Copies):
         version = reader.ask(self._dialect.schema_version)
         return reader.ask(lambda connection: postgresql_state.contents(connection, version))
 
-    def broken_foreign_keys(self, reader: Reader) -> dict[str, int]:
-        """The server lets nobody break one."""
-        return {}
+    def findings(self, reader: Reader) -> list[Finding]:
+        """The server lets nobody break a foreign key, or keep a value of another type."""
+
+        def look(connection: KeptConnection) -> list[Finding]:
+            self._dialect.rollback(connection)  # A statement may have failed in it.
+            return drift(self._dialect, connection)
+
+        reader.close_results()
+        return reader.ask(look)
 
     # --- unfolding one
 

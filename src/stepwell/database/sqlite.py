@@ -383,9 +383,9 @@ class SqliteDialect(Dialect):
 
     def oldest_reader(self, connection: KeptConnection) -> OldestReader | None:
         """By the locks that it holds."""
-        from stepwell.database.file_users import oldest_reader_of
+        from stepwell.database.file_users import lagging_readers
 
-        return oldest_reader_of(self.path)
+        return next(iter(lagging_readers(self.path)), None)
 
     # --- mending
 

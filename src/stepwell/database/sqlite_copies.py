@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from stepwell.clock import Clock
-from stepwell.database import sqlite_state
+from stepwell.database import sqlite_findings, sqlite_state
 from stepwell.database.connect import open_database
 from stepwell.database.copies import NO_FENCE, Contents, Copies, CopyFiles, Fence, Unfolded
 from stepwell.database.dialect import DatabaseOptions, KeptConnection
@@ -29,9 +29,11 @@ from stepwell.database.file_users import users_of
 from stepwell.database.gate import RETRY_AFTER_S
 from stepwell.database.lockfile import LockFile
 from stepwell.database.process_file import PROCESS_FILES, ProcessFile
+from stepwell.database.schema import drift
 from stepwell.database.sqlite import SqliteDialect
 from stepwell.database.transaction import Connections, Reader, Transaction
 from stepwell.errors import BackupUnderWay, DatabaseBusy, DatabaseDamaged, DatabaseInUse
+from stepwell.finding import Finding
 
 MAGIC = b"SQLite format 3\0"
 BESIDE = ("-wal", "-shm", "-journal")
@@ -132,12 +134,14 @@ class SqliteCopies(Copies):
         """See ``sqlite_state.py``."""
         return reader.ask(sqlite_state.contents)
 
-    def broken_foreign_keys(self, reader: Reader) -> dict[str, int]:
-        """Foreign keys may be off where other programs write."""
-        return reader.ask(sqlite_state.broken_foreign_keys)
+    def findings(self, reader: Reader) -> list[Finding]:
+        """Foreign keys may be off where other programs write, and any value fits any column."""
+        reader.close_results()
+        found = reader.ask(lambda connection: list(sqlite_findings.of_contents(connection.raw)))
+        return found + reader.ask(lambda connection: drift(self._dialect, connection))
 
     def _refuse_damage(self, reader: Reader, what: str) -> None:
-        found = reader.ask(sqlite_state.damage)
+        found = reader.ask(lambda connection: sqlite_findings.damage(connection.raw))
         if found:
             raise DatabaseDamaged(
                 f"cannot {what}: the copy is damaged, {found}",

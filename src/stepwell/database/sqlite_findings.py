@@ -14,12 +14,12 @@ from stepwell.database.filesystem import filesystem_of, why_unsafe
 from stepwell.database.sqlite_driver import wal_reset_fixed
 from stepwell.database.sqlite_values import unreadable_values
 from stepwell.database.wal import TRUNCATE_BYTES, wal_bytes
-from stepwell.database.wal_readers import wal_readers
 from stepwell.finding import Finding, Repair, Severity, Statement
 
 FREE_BYTES_MIN = 64 * 1024 * 1024  # The log may grow to this before it is cut.
 COMPANIONS = ("-wal", "-shm", "-gate", "-owners")
 MESSAGES_MAX = 20  # Of one integrity check.
+MESSAGES_OF_ROWS_MAX = 10_000  # What is about rows must not hide what is about pages.
 
 _INDEX_FAULTS = (
     re.compile(r"row \d+ missing from index (?P<index>\S+)"),
@@ -81,8 +81,24 @@ def findings(path: str, driver: Any, raw: Any, *, thorough: bool) -> Iterator[Fi
         whole = list(_integrity(raw, path))
         yield from whole
         if not any(finding.code == "integrity" for finding in whole):
-            yield from _foreign_keys(raw)
-            yield from unreadable_values(raw)
+            yield from of_contents(raw)
+
+
+def of_contents(raw: Any) -> Iterator[Finding]:
+    """D7 and D10, which are true of a copy as well; its pages are whole."""
+    yield from _foreign_keys(raw)
+    yield from unreadable_values(raw)
+
+
+def damage(raw: Any) -> str:
+    """The first thing that is wrong with the pages or indexes; empty when they are whole.
+
+    A row that breaks a CHECK or NOT NULL is whole: it was written so.
+    """
+    for (message,) in _pragma(raw, f"integrity_check({MESSAGES_OF_ROWS_MAX})"):
+        if message != "ok" and not _CONSTRAINT_FAULTS.match(message):
+            return str(message).splitlines()[-1]
+    return ""
 
 
 def _finding(
@@ -173,8 +189,13 @@ def wal_size(path: str, size_bytes: int) -> Iterator[Finding]:
     """D5: who holds the log back, when it has grown."""
     if size_bytes <= TRUNCATE_BYTES:
         return
-    readers = wal_readers(path)
-    held = "".join(f"; pid {pid} reads it ({command})" for pid, command in readers)
+    from stepwell.database.file_users import lagging_readers  # Starts a program; rarely needed.
+
+    readers = lagging_readers(path)
+    held = "".join(
+        f"; pid {reader.pid} reads it" + (f" ({reader.name})" if reader.name else "")
+        for reader in readers
+    )
     yield _finding(
         "wal_large",
         "D5",

@@ -35,20 +35,6 @@ def _count(cursor: Any, table: str) -> int:
     return int(cursor.execute(f"SELECT COUNT(*) FROM {_quoted(table)}").fetchall()[0][0])
 
 
-def damage(connection: KeptConnection) -> str:
-    """The first thing that SQLite's own check finds wrong; empty when there is nothing."""
-    (first,) = connection.cursor.execute("PRAGMA integrity_check(1)").fetchall()[0]
-    return "" if first == "ok" else str(first).splitlines()[-1]
-
-
-def broken_foreign_keys(connection: KeptConnection) -> dict[str, int]:
-    """How many rows of each table name no row of the table that they refer to."""
-    broken: dict[str, int] = {}
-    for table, *_ in connection.cursor.execute("PRAGMA foreign_key_check").fetchall():
-        broken[str(table)] = broken.get(str(table), 0) + 1
-    return broken
-
-
 def first_broken_key(connection: KeptConnection) -> tuple[int, str, str, int] | None:
     """A row of Stepwell's that names no row of its parent: row, table, parent, how many such."""
     cursor = connection.cursor

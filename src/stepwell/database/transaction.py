@@ -181,7 +181,7 @@ class Reader:
     ) -> None:
         connection, self._connection, self._cursor = self._connection, None, None
         if connection is not None:
-            self._end_guarded()
+            self.close_results()
             self._roll_back(connection)
 
     def _roll_back(self, connection: KeptConnection) -> None:
@@ -195,7 +195,8 @@ class Reader:
         else:
             self._connections.give_back(connection)
 
-    def _end_guarded(self) -> None:
+    def close_results(self) -> None:
+        """Close what :attr:`connection` has left open; who has it must ask for it again."""
         if self._guarded is not None:
             self._guarded.end()
             self._guarded = None
@@ -341,7 +342,7 @@ class Transaction(Reader):
         if connection is None:
             return
         try:
-            self._end_guarded()
+            self.close_results()
             if error_type is None:
                 try:
                     self._dialect.commit(connection, self._what)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from stepwell.backup.copy import create_backup
@@ -26,7 +25,7 @@ def backup_into(folder: BackupFolder, database: Database) -> str:
         copies_of(database.url, clock=database.clock, options=database.options),
         name,
         clock=database.clock,
-        examine=partial(examine_copy, now=now),
+        examine=examine_copy,
         of_anything=True,
     )
     return str(folder.copy_path(name))

@@ -6,9 +6,11 @@ import difflib
 import hashlib
 import logging
 from collections.abc import Collection, Iterable
+from functools import partial
 
+from stepwell.backup.folder import BackupFolder
 from stepwell.database.connect import Database
-from stepwell.doctor.copy import backup_beside
+from stepwell.doctor.copy import backup_beside, backup_into
 from stepwell.doctor.examine import EXPLANATIONS, counts_by_code, examine
 from stepwell.doctor.project import metrics
 from stepwell.doctor.repair import Copy, Outcome, Surgeon
@@ -35,7 +37,8 @@ class Doctor:
     Args:
         registry: The jobs that are known, for their evidence, and the project's invariants; None
             when they are not known.
-        copy: Makes a copy before a repair.
+        folder: Where copies stand: it is examined too, and a copy is made there before a repair.
+        copy: Makes that copy in another way.
         auto_repair: The codes whose repairs ``run_once`` does by itself.
     """
 
@@ -44,19 +47,27 @@ class Doctor:
         database: Database,
         registry: JobRegistry | None = None,
         *,
+        folder: BackupFolder | None = None,
         copy: Copy | None = None,
         auto_repair: Collection[str] = (),
     ) -> None:
         self._database = database
         self._registry = registry
-        self._copy = copy or backup_beside
+        self._folder = folder
+        into_folder = partial(backup_into, folder) if folder is not None else backup_beside
+        self._copy = copy or into_folder
         self._auto_repair = frozenset(auto_repair)
         self._last: list[Finding] = []
 
     def examine(self, *, thorough: bool = True) -> list[Finding]:
         """Everything that is wrong; nothing is written. Without ``thorough`` see ``examine.py``."""
-        self._last = examine(self._database, registry=self._registry, thorough=thorough)
+        self._last = self._look(thorough=thorough)
         return self._last
+
+    def _look(self, *, thorough: bool = True) -> list[Finding]:
+        return examine(
+            self._database, registry=self._registry, folder=self._folder, thorough=thorough
+        )
 
     def repair(
         self, *, only: Collection[str] | None = None, expected_plan: str | None = None
@@ -70,10 +81,12 @@ class Doctor:
             PlanChanged: the plan is another one by now; nothing was done.
             DatabaseError: no copy could be made; nothing was done.
         """
-        found = examine(self._database, registry=self._registry)
+        found = self._look()
         if expected_plan is not None and expected_plan != fingerprint(found):
             raise PlanChanged(self._database.location, expected_plan, fingerprint(found))
-        surgeon = Surgeon(self._database, self._registry, copy=self._copy, only=only)
+        surgeon = Surgeon(
+            self._database, self._registry, copy=self._copy, folder=self._folder, only=only
+        )
         outcome = surgeon.repair(found)
         self._last = outcome.after
         return outcome

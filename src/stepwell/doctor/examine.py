@@ -11,8 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
 
+from stepwell.backup import invariants as of_backups
+from stepwell.backup.folder import BackupFolder
 from stepwell.database import (
     invariants as of_database,
 )
@@ -25,7 +26,6 @@ from stepwell.database import (
 from stepwell.database.connect import Database
 from stepwell.database.transaction import Reader
 from stepwell.doctor.evidence import decide, evidence_of
-from stepwell.doctor.job import ORIGIN as BUILT_IN
 from stepwell.doctor.project import project_checks
 from stepwell.errors import DatabaseError, StepwellError
 from stepwell.execution.result import message_of
@@ -55,13 +55,15 @@ EXPLANATIONS: dict[str, str] = {
     **sqlite_findings.EXPLANATIONS,
     **sqlite_values.EXPLANATIONS,
     **explanations.EXPLANATIONS,
+    **of_backups.EXPLANATIONS,
     "check_failed": CHECK_FAILED,
     "jobs_not_loaded": JOBS_NOT_LOADED,
 }
+EPOCHS: dict[str, Check] = {"B4 epoch_falls": of_backups.examine}
 # Of an examination that is not thorough: what happened lately, so that a long history costs little.
 RECENT_EXECUTIONS = 10_000
 
-_RULE = re.compile(r"R\d+")
+_RULE = re.compile(r"[A-Z]\d+")
 
 logger = logging.getLogger("stepwell.doctor")
 
@@ -70,14 +72,15 @@ def examine(
     database: Database,
     *,
     registry: JobRegistry | None = None,
+    folder: BackupFolder | None = None,
     thorough: bool = True,
     execution_id: int | None = None,
 ) -> list[Finding]:
     """Everything that is wrong with ``database``; what needs a choice is decided by evidence.
 
-    ``registry`` holds the jobs, for their evidence, and the project's invariants. Without
-    ``thorough`` no check reads every page of the file, and only the last executions are looked at.
-    With ``execution_id`` only that execution is.
+    ``registry`` holds the jobs, for their evidence, and the project's invariants; ``folder`` the
+    copies. Without ``thorough`` no check reads every page of the file, and only the last executions
+    are looked at. With ``execution_id`` only that execution is.
     """
     found: list[Finding] = []
     checks: dict[str, Check] = {}
@@ -89,22 +92,43 @@ def examine(
         checks |= of_executions.checks(first, last)
         if execution_id is None:
             # A program that hands its jobs over as values has none registered: nobody can say.
-            names = {each.name for each in registry or () if each.origin != BUILT_IN} or None
+            names = {each.name for each in registry or () if not each.is_built_in} or None
             known = Known(database.clock.now(), names, _timeouts(registry))
-            checks |= of_surroundings.checks(database, known)
+            checks |= of_surroundings.checks(database, known) | EPOCHS
     if execution_id is None and registry is not None:
         checks |= project_checks(registry.invariants.values())
     found += in_order(run_checks(database, checks))
+    if execution_id is None and folder is not None:
+        found += _of_folder(folder)
     ask = evidence_of(database, registry)
     return [decide(finding, ask) for finding in found]
 
 
-def examine_copy(reader: Reader, *, now: datetime) -> list[Finding]:
-    """What a reader of a copy can see: every promise about its tables; nobody is alive in it."""
-    found = of_executions.examine(reader)
-    for check in of_surroundings.checks_of_copy(Known(now)).values():
-        found += check(reader)
+def examine_copy(reader: Reader) -> list[Finding]:
+    """What a reader of a copy can see: every promise about its rows; time stands still in it.
+
+    A check that cannot be made is a finding. Tables and values are asked of the copy's database,
+    see ``backup/copy.py``.
+    """
+    checks = {**of_executions.checks(), **of_surroundings.checks_of_copy(), **EPOCHS}
+    found: list[Finding] = []
+    for name, check in checks.items():
+        try:
+            found += check(reader)
+        except Exception as error:  # noqa: BLE001 - rows may hold anything at all
+            found.append(_failed(name, error))
+            if not _can_go_on(reader):
+                break
     return [decide(finding, _nobody_answers) for finding in in_order(found)]
+
+
+def _can_go_on(reader: Reader) -> bool:
+    """On PostgreSQL a statement that failed has ended the reader's transaction."""
+    try:
+        reader.connection.execute("SELECT 1")
+    except DatabaseError:
+        return False
+    return True
 
 
 def examine_project(database: Database, registry: JobRegistry) -> list[Finding]:
@@ -145,6 +169,13 @@ def finding_of(error: StepwellError) -> Finding:
 def counts_by_code(findings: Iterable[Finding]) -> dict[str, int]:
     """How many findings there are of each code: the metric ``stepwell_doctor_findings{code}``."""
     return dict(sorted(Counter(finding.code for finding in findings).items()))
+
+
+def _of_folder(folder: BackupFolder) -> list[Finding]:
+    try:
+        return of_backups.examine_folder(folder)
+    except OSError as error:
+        return [_failed("B3 of the backups", error)]
 
 
 def _of_database(database: Database, *, thorough: bool) -> list[Finding]:

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 
+from stepwell.backup.folder import BackupFolder
+from stepwell.backup.invariants import CLEAR
 from stepwell.database.connect import Database
 from stepwell.database.migrations import migrate
 from stepwell.database.transaction import Transaction
@@ -82,6 +84,7 @@ class Surgeon:
 
     Args:
         copy: Called once, before the first repair.
+        folder: Where copies stand, to be examined and cleared too.
         only: The codes that may be mended; None is all.
     """
 
@@ -91,11 +94,13 @@ class Surgeon:
         registry: JobRegistry | None,
         *,
         copy: Copy,
+        folder: BackupFolder | None = None,
         only: Collection[str] | None = None,
     ) -> None:
         self._database = database
         self._registry = registry
         self._copy = copy
+        self._folder = folder
         self._only = only
         self._repository = JobRepository(database, database.clock)
         self._tried: Counter[tuple[str, str, str]] = Counter()
@@ -112,7 +117,7 @@ class Surgeon:
                 return outcome
             done = len(outcome.repaired)
             self._round(pending, outcome)
-            outcome.after = examine(self._database, registry=self._registry)
+            outcome.after = examine(self._database, registry=self._registry, folder=self._folder)
             outcome.not_repaired = [
                 NotRepaired(finding, self._failed[_key(finding)])
                 for finding in outcome.after
@@ -246,6 +251,9 @@ class Surgeon:
             migrate(self._database)
         elif operation == "checkpoint":
             self._database.checkpoint()
+        elif operation == CLEAR and self._folder is not None:
+            with self._folder.writing("delete what is left of backups"):
+                """Whoever begins to write there clears it first."""
         elif operation == "recover":
             assert finding.execution_id is not None
             self._recover(finding.execution_id, f"{finding.code}: {finding.what}")

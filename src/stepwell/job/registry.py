@@ -68,7 +68,7 @@ class RegisteredJob:
     @property
     def is_built_in(self) -> bool:
         """Whether it is one of Stepwell's own, which care for the database."""
-        return self.job.name.startswith("stepwell.")
+        return self.name.startswith("stepwell.")
 
     def load(self, parameters: Mapping[str, object]) -> Job:
         """The job for a start with ``parameters``.

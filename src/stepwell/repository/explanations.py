@@ -69,6 +69,8 @@ EXPLANATIONS = {
     " would run the same work a second time, or refuse it for ever.",
     "unknown_job": "Only a worker that knows the job can run it; this one does not. Another"
     " machine's worker may.",
+    "pool_closed": "Whatever names this pool waits until it has a size. Somebody has paused it, or"
+    " it was never made: `[pools]` in the settings and `stepwell pool set` make one.",
     "future_timestamp": "A clock ran ahead, this machine's or another one's. New records are set"
     " behind the last one, so they would all bear the time in the future.",
     "two_running": "An index keeps two executions of an instance, or of a run lock, from running"

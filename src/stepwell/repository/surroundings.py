@@ -4,7 +4,8 @@
 - **R23** The owner of a running execution, or of a lock, is not proven dead (S33); an owner that is
   has ended.
 - **R24** What runs commits now and then, within the time that its job allows.
-- **R25** What waits for a worker can be run: its job is known, its instance is not closed.
+- **R25** What waits for a worker can be run: its job is known, its pools let somebody in, its
+  instance is not closed (``waiting_rules.py``).
 - **R26** No time that has been recorded lies in the future (S13).
 - **R27** An instance has one running execution (S7), a run lock one owner (S184).
 - **R28** ``batch_purge`` is empty but inside a purge's own transaction: it unlocks the history.
@@ -12,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -42,6 +43,7 @@ from stepwell.repository.rule import (
     Rule,
 )
 from stepwell.repository.schedule_findings import schedule_findings
+from stepwell.repository.waiting_rules import NEVER_RUNS, closed_pools, unknown_jobs
 
 FUTURE_S = 300  # Two machines' clocks may differ by minutes.
 STALLED_AFTER_S = 24 * 3600  # A job without a timeout of its own.
@@ -66,30 +68,36 @@ class Known:
 
 def checks(database: Database, known: Known) -> dict[str, Check]:
     """The checks of R22 to R28, each by a name."""
-    return {
-        **checks_of_copy(known),
+    latest = {"latest": utc_text(known.now + timedelta(seconds=FUTURE_S))}
+    named: dict[str, Check] = {
+        **checks_of_copy(),
+        **_named(RULES_OF_TIME, latest),
+        "schedules and notifications": lambda reader: _not_done(reader, known),
+        "R25 pool_closed": closed_pools,
         "R23 dead_owner": lambda reader: _dead_owners(reader, database),
         "R23 owner_not_ended": lambda reader: _owners_not_ended(reader, database),
         "R23 stale_lock": lambda reader: stale_locks(reader, database.liveness),
         "R24 no_progress": lambda reader: _stalled(reader, database, known),
     }
-
-
-def checks_of_copy(known: Known) -> dict[str, Check]:
-    """Those of them that ask nobody whether he is alive: in a copy nobody is."""
-    named: dict[str, Check] = {
-        "R22 orphan": orphans,
-        "schedules and notifications": lambda reader: _not_done(reader, known),
-    }
-    for number, rule in enumerate(RULES):
-        named[f"{rule.rule} {rule.code} {number}"] = _check(rule, known)
     if known.job_names is not None:
-        named["R25 unknown_job"] = lambda reader: _unknown_jobs(reader, known)
+        names = known.job_names
+        named["R25 unknown_job"] = lambda reader: unknown_jobs(reader, names)
     return named
 
 
-def _check(rule: Rule, known: Known) -> Check:
-    values = {"latest": utc_text(known.now + timedelta(seconds=FUTURE_S))}
+def checks_of_copy() -> dict[str, Check]:
+    """Those of them that ask neither a clock nor who is alive: in a copy time stands still."""
+    return {"R22 orphan": orphans, **_named(RULES, {})}
+
+
+def _named(rules: Iterable[Rule], values: Mapping[str, Any]) -> dict[str, Check]:
+    return {
+        f"{rule.rule} {rule.code} {number}": _check(rule, values)
+        for number, rule in enumerate(rules)
+    }
+
+
+def _check(rule: Rule, values: Mapping[str, Any]) -> Check:
     return lambda reader: rule.findings(reader, EXPLANATIONS, values)
 
 
@@ -249,30 +257,7 @@ def _ask_to_stop(execution_id: int) -> Repair:
     )
 
 
-# --- R25 to R28 ----------------------------------------------------------------------------------
-
-_WAITING = f"""SELECT {OF_JOB}, i.job_name FROM {_JOBS}
-    JOIN batch_job_instance i ON i.job_instance_id = e.job_instance_id
-    WHERE e.end_time IS NULL AND e.status = 'STARTING' AND e.owner_id IS NULL
-    ORDER BY e.job_execution_id"""
-
-
-def _unknown_jobs(reader: Reader, known: Known) -> list[Finding]:
-    names = known.job_names or ()
-    return [
-        _finding(
-            "unknown_job",
-            "R25",
-            f"job execution {row[0]}",
-            f"it waits for a worker, and no module or job file of the settings defines {row[-1]!r}",
-            severity=Severity.WARNING,
-            hint=f"name its module in the settings, or `stepwell stop {row[0]}`",
-            execution_id=row[0],
-        )
-        for row in reader.connection.execute(_WAITING).fetchall()
-        if row[-1] not in names
-    ]
-
+# --- R26 to R28 ----------------------------------------------------------------------------------
 
 _TIMES = ("create_time", "start_time", "end_time", "last_updated")
 _TO_NOW = ", ".join(
@@ -295,26 +280,7 @@ def _in_future(row: str) -> str:
 _MORE_RECENT = """SELECT 1 FROM batch_job_execution x WHERE x.job_execution_id > e.job_execution_id
     AND x.status IN ('STARTING', 'STARTED', 'STOPPING')"""
 
-RULES = (
-    Rule(
-        "R25",
-        "never_runs",
-        JOB,
-        "it waits for a worker, and execution {later_id} of the same instance came after it",
-        f"""SELECT {OF_JOB}, (SELECT MAX(x.job_execution_id) FROM batch_job_execution x
-              WHERE x.job_instance_id = e.job_instance_id) AS later_id
-            FROM {_JOBS} WHERE e.end_time IS NULL AND e.status = 'STARTING' AND e.owner_id IS NULL
-              AND EXISTS (SELECT 1 FROM batch_job_execution x
-                WHERE x.job_instance_id = e.job_instance_id
-                  AND x.job_execution_id > e.job_execution_id AND x.end_time IS NOT NULL)""",
-        lambda breach: end_job(
-            breach,
-            "STOPPED",
-            f"execution {breach['later_id']} of its instance has overtaken it",
-            "whether somebody still waits for it",
-        ),
-        Severity.WARNING,
-    ),
+RULES_OF_TIME = (
     Rule(
         "R26",
         "future_timestamp",
@@ -335,6 +301,10 @@ RULES = (
         _not_in_future,
         Severity.WARNING,
     ),
+)
+
+RULES = (
+    NEVER_RUNS,
     Rule(
         "R27",
         "two_running",

@@ -18,6 +18,7 @@ from stepwell.database.connect import Database, open_database
 from stepwell.database.copies import copies_of
 from stepwell.database.dialect import DatabaseOptions
 from stepwell.database.migrations import migrate
+from stepwell.doctor.examine import examine_copy
 from stepwell.errors import (
     BackupDamaged,
     BackupError,
@@ -29,7 +30,6 @@ from stepwell.errors import (
     NoSuchBackup,
     SchemaTooNew,
 )
-from stepwell.repository.invariants import examine
 from tests.support.filesystem import small_filesystem
 from tests.unit.database.conftest import make_item_table
 from tests.unit.database.statements import line_of, program
@@ -65,15 +65,17 @@ class Place:
 
     def create(self, name: str) -> Any:
         copies = copies_of(self.url, options=OPTIONS)
-        return create_backup(self.folder, copies, name, clock=Clock(), examine=examine)
+        return create_backup(self.folder, copies, name, clock=Clock(), examine=examine_copy)
 
     def verify(self, name: str, **options: Any) -> Any:
         copies = copies_of(self.url, options=OPTIONS)
-        return verify_backup(self.folder, copies, name, examine=examine, **options)
+        return verify_backup(self.folder, copies, name, examine=examine_copy, **options)
 
     def restore(self, name: str, **options: Any) -> Restored:
         copies = copies_of(self.url, options=OPTIONS)
-        return restore_backup(self.folder, copies, name, clock=Clock(), examine=examine, **options)
+        return restore_backup(
+            self.folder, copies, name, clock=Clock(), examine=examine_copy, **options
+        )
 
     def add(self, *numbers: int, name: str = "x") -> None:
         with self.open() as database, database.write() as transaction:
