@@ -15,8 +15,7 @@ def test_a_plan_of_a_new_instance_needs_no_database(folder: Folder) -> None:
     assert not (folder.path / "stepwell.db").exists()
 
 
-def test_a_plan_of_a_restart_tells_what_it_leaves_out(folder: Folder) -> None:
-    """Method: the second run of two partitions is stopped by a full partition count."""
+def test_a_plan_lists_the_first_partitions(folder: Folder) -> None:
     (folder.path / "allowed").write_text("40", "utf-8")
     folder.call("run", "shops", ALLOWED=str(folder.path / "allowed"))
     new = folder.call("plan", "shops", "--again", "--json").json
@@ -77,7 +76,7 @@ def test_skipped_items_are_listed_page_by_page_and_exported(past: Folder) -> Non
 
 
 def test_skipped_items_are_retried(folder: Folder) -> None:
-    """Method: the processor of the example guide is mended by a variable; here none is."""
+    """Method: nothing was mended, so all of it is skipped again."""
     folder.done("run", "sevens")
     again = folder.call("skips", "retry", "1", "--reason", "mended")
     once = folder.call("skips", "retry", "1")

@@ -99,15 +99,28 @@ def dry_run(
         steps = steps_of_instance(reader, previous.instance_id)
     latest = {step.step_name: step for step in steps}
     starts = Counter(step.step_name for step in steps)
+    begins_at = previous.restart_position if previous else None
+    passed = _before(begins_at, ready.job.steps)
     return DryRun(
         ready,
         previous,
-        previous.restart_position if previous else None,
+        begins_at,
         tuple(
-            _planned(reader, ready, element, within, latest, starts)
+            PlannedElement(element, within, "skip", f"the restart begins at {begins_at!r}")
+            if element.name in passed
+            else _planned(reader, ready, element, within, latest, starts)
             for within, element in _elements(None, ready.job.steps)
         ),
     )
+
+
+def _before(begins_at: str | None, elements: Sequence[Any]) -> set[str]:
+    """What stands in front of the element where a restart begins, at any depth (S64)."""
+    names = [element.name for element in elements]
+    if begins_at not in names:
+        return set()
+    passed = elements[: names.index(begins_at)]
+    return {element.name for _, element in _elements(None, passed)}
 
 
 def _elements(within: str | None, elements: Sequence[Any]) -> Iterator[tuple[str | None, Any]]:
