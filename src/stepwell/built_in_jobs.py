@@ -11,6 +11,7 @@ from stepwell.maintenance.maintained import Maintained
 from stepwell.runner.skipped import add_skips_job
 
 if TYPE_CHECKING:
+    from stepwell.database.connect import Database
     from stepwell.sync.session import Sync
 
 
@@ -27,10 +28,18 @@ def nothing() -> Served:
     raise AssertionError("this registry was made to be looked at")
 
 
-def add_built_in_jobs(registry: JobRegistry, served: Callable[[], Served] = nothing) -> None:
-    """Register the jobs as ones that nobody has defined; ``served`` is asked when one runs."""
+def add_built_in_jobs(
+    registry: JobRegistry,
+    served: Callable[[], Served] = nothing,
+    *,
+    database: Callable[[], Database] | None = None,
+) -> None:
+    """Register the jobs as ones that nobody has defined; ``served`` is asked when one runs.
+
+    ``database`` is asked when one is only to be loaded, for a plan of it; by default that served.
+    """
     from stepwell.sync.jobs import add_sync_jobs  # Most programs never ask.
 
     add_maintenance_jobs(registry, served)
-    add_skips_job(registry, lambda: served().database)
+    add_skips_job(registry, database or (lambda: served().database))
     add_sync_jobs(registry, lambda: served().sync)

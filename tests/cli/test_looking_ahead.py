@@ -12,6 +12,7 @@ def test_a_plan_of_a_new_instance_needs_no_database(folder: Folder) -> None:
 
     assert "job 'load' would start as a new instance" in out
     assert "hint: `stepwell run load day=2026-11-20` starts it" in out
+    folder.call("plan", "stepwell.skips", "skips_of=2").refused(2, "there is no database yet")
     assert not (folder.path / "stepwell.db").exists()
 
 
@@ -37,6 +38,8 @@ def test_a_plan_refuses_what_a_start_would_refuse_and_records_nothing(past: Fold
     past.call("plan", "load", "day=2026-11-20").refused(4, "it is already COMPLETED")
     past.call("plan", "load").refused(2, "parameter 'day': it is missing")
     past.call("plan", "lod").refused(2, "did you mean 'load'?")
+    retried = past.json("plan", "stepwell.skips", "skips_of=2")
+    assert ["pick"] == [step["step"] for step in retried["steps"]]
     out = past.done("plan", "broken").out
 
     assert "job 'broken' would go on from execution 3, which is FAILED" in out

@@ -44,7 +44,7 @@ def test_every_command_prints_json_but_those_that_only_hold_others() -> None:
         if "--json" not in {option for parameter in part.params for option in parameter.opts}
     }
 
-    groups = ("backup", "db", "lock", "owners", "pool", "schedule", "sync")
+    groups = ("backup", "db", "lock", "owners", "pool", "schedule", "skips", "sync")
     assert {"stepwell", *(f"stepwell {name}" for name in groups)} == without
 
 

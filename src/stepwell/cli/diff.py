@@ -53,7 +53,8 @@ def diff(
 
 def _facts(*looks: Look) -> list[tuple[str, str, str]]:
     """What can be compared of the two: its name, and the value of each; empty: it has none."""
-    return _side_by_side([_facts_of(look) for look in looks])
+    columns = [_facts_of(look) for look in looks]
+    return [fact for part in zip(*columns, strict=True) for fact in _side_by_side(list(part))]
 
 
 def _side_by_side(columns: list[dict[str, str]]) -> list[tuple[str, str, str]]:
@@ -61,22 +62,23 @@ def _side_by_side(columns: list[dict[str, str]]) -> list[tuple[str, str, str]]:
     return [(name, columns[0].get(name, ""), columns[1].get(name, "")) for name in names]
 
 
-def _facts_of(look: Look) -> dict[str, str]:
+def _facts_of(look: Look) -> list[dict[str, str]]:
+    """What it is, what it was given, how it ended, its steps."""
     from stepwell.cli.running import failure_text, status_text
 
     execution = look.execution
-    facts = {
-        "job": execution.job_name,
-        **{f"parameter {p.name}": p.value or "none" for p in execution.parameters},
+    ended = {
         "status": status_text(execution),
         "exit status": execution.exit_status or "",
         "failure": failure_text(execution.failure),
         "started by": ", ".join(filter(None, [execution.trigger_source, execution.triggered_by])),
         "recoveries": str(execution.recoveries or ""),
     }
+    steps: dict[str, str] = {}
     for progress in look.steps:
-        facts |= _facts_of_step(progress)
-    return facts
+        steps |= _facts_of_step(progress)
+    given = {f"parameter {p.name}": p.value or "none" for p in execution.parameters}
+    return [{"job": execution.job_name}, given, ended, steps]
 
 
 def _facts_of_step(progress: StepProgress) -> dict[str, str]:

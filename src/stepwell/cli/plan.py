@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,8 +55,8 @@ def plan(
     if wants_json:
         output.json(_document(planned, count))
     else:
-        command = " ".join(["stepwell run", job, *(parameters or []), *["--again"] * again])
-        output.page(_page(planned, command, count))
+        words = ["stepwell", "run", job, *(parameters or []), *["--again"] * again]
+        output.page(_page(planned, shlex.join(words), count))
 
 
 def _dry_run(session: Session, job: str, given: dict[str, object], *, again: bool) -> DryRun:
@@ -63,14 +64,17 @@ def _dry_run(session: Session, job: str, given: dict[str, object], *, again: boo
     from stepwell.runner.dry_run import dry_run
     from stepwell.runner.ready import ReadyJobs
 
-    ready = ReadyJobs(session.load_jobs(), session.settings, session.clock).prepare(job, given)
     with ExitStack() as stack:
         try:
             database = stack.enter_context(session.open_database())
-        except CannotOpenDatabase:
-            return dry_run(None, None, ready)  # `run` would make it.
-        reader = stack.enter_context(database.read())
-        return dry_run(reader, database.liveness, ready, again=again)
+        except CannotOpenDatabase:  # `run` would make it.
+            ready = ReadyJobs(session.load_jobs(), session.settings, session.clock)
+            return dry_run(None, None, ready.prepare(job, given))
+        known = ReadyJobs(session.load_jobs(lambda: database), session.settings, session.clock)
+        ready_job = known.prepare(job, given)
+        return dry_run(
+            stack.enter_context(database.read()), database.liveness, ready_job, again=again
+        )
 
 
 def _page(planned: DryRun, command: str, count: int | None) -> Page:

@@ -14,6 +14,8 @@ from stepwell.errors import CannotOpenDatabase, SettingsError
 from stepwell.settings import CONFIG_VARIABLE, Settings, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stepwell.database.connect import Database
     from stepwell.database.dialect import DatabaseOptions
     from stepwell.job.registry import JobRegistry
@@ -73,8 +75,10 @@ class Session:
 
             prefer_newer_sqlite()
 
-    def load_jobs(self) -> JobRegistry:
+    def load_jobs(self, database: Callable[[], Database] | None = None) -> JobRegistry:
         """The jobs that the settings name; the one place where the command line looks for them.
+
+        ``database`` is what a built-in job is loaded from; without it those can only be listed.
 
         Raises:
             InvalidSetting: a module cannot be imported, a job file is not there, or two jobs have
@@ -92,8 +96,9 @@ class Session:
                 system_properties=settings.system_properties,
             )
         from stepwell.built_in_jobs import add_built_in_jobs
+        from stepwell.runner.skipped import no_database
 
-        add_built_in_jobs(registry)
+        add_built_in_jobs(registry, database=database or no_database)
         return registry
 
     def load_modules(self) -> JobRegistry:

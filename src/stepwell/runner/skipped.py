@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 from pydantic import create_model
@@ -40,6 +40,19 @@ PAGE = 1_000
 def add_skips_job(registry: JobRegistry, database: Callable[[], Database]) -> None:
     """Register the job as one that nobody has defined."""
     registry.add(SkippedItems(registry, database), origin=ORIGIN)
+
+
+def no_database() -> NoReturn:
+    """For a registry without a database: nothing can have been skipped there.
+
+    Raises:
+        JobStartError: always.
+    """
+    raise JobStartError(
+        f"cannot start job {NAME!r}: there is no database yet",
+        hint="`stepwell skips retry ID` starts it, behind a run that has skipped something",
+        fields={"job": NAME},
+    )
 
 
 def parameters_of_retry(execution: JobExecution) -> dict[str, object]:
