@@ -132,6 +132,9 @@ def register_and_look(url: str, folder: str) -> dict[str, Any]:
     registered = 0
     with _node(url, folder, "register") as node:
         eyes = Watch(node.database, node.clock)
+        while registered < WAITING_MAX // 2:  # So that the workers find some.
+            registered += 1
+            node.operator.register("item", item(registered))
         while not (Path(folder) / "no more").exists():
             began = time.perf_counter()
             overview = eyes.overview()
@@ -139,7 +142,7 @@ def register_and_look(url: str, folder: str) -> dict[str, Any]:
             for pool in node.pools.list():
                 if len(pool.holders) > pool.size:
                     _complain(Path(folder), f"a look saw {pool}")
-            if len(overview.waiting) < WAITING_MAX:
+            if overview.waiting_count < WAITING_MAX:
                 registered += 1
                 began = time.perf_counter()
                 node.operator.register("item", item(registered))
