@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from stepwell.database.dialect import DatabaseOptions
 from stepwell.database.migrations import migrate
 from stepwell.job.registry import JobRegistry
 from stepwell.operator import JobOperator
+from stepwell.repository.executions import QUEUE
 from stepwell.repository.pools import Pools
 from stepwell.repository.questions import Access
 from stepwell.repository.repository import JobRepository
@@ -211,6 +213,7 @@ class Node:
             pools=pools,
             drain=drain,
             duties=self.duties,
+            listen=partial(self.database.listening, QUEUE),
             **options,
         )
 

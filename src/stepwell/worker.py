@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event
@@ -72,6 +73,14 @@ def _nothing_else(_worker: Worker) -> None:
     """Nobody looks."""
 
 
+# Has a function called when work was registered, for as long as the context is open.
+Listen = Callable[[Callable[[], None]], AbstractContextManager[None]]
+
+
+def _hear_nothing(_heard: Callable[[], None]) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class Worker:
     """Runs registered work in this process, ``parallel`` executions at a time.
 
@@ -85,6 +94,7 @@ class Worker:
             something that does not run, stays.
         duties: What else is to be done on the timer, see ``Node.duties``.
         tell: Hears what happens.
+        listen: Wakes it when work was registered; without, it looks every ``POLL_S``.
     """
 
     def __init__(
@@ -98,6 +108,7 @@ class Worker:
         drain: bool = False,
         duties: Iterable[Duty] = (),
         tell: Tell = _tell_nobody,
+        listen: Listen = _hear_nothing,
     ) -> None:
         self._operator = operator
         self._clock = clock
@@ -105,6 +116,7 @@ class Worker:
         self._wanted = operator.wanted(jobs, pools)
         self._drain = drain
         self._tell = tell
+        self._listen = listen
         mine = [
             Duty("recovery", RECOVER_S, self._recover),
             Duty("looking for a request to end", LOOK_S, self._look_for_end),
@@ -132,11 +144,12 @@ class Worker:
             DatabaseError: the database cannot be written at all; nothing was claimed.
         """
         self._operator.owner_id  # noqa: B018 - registered now, so that everybody sees it at work
-        while not self.is_done:
-            self.run_once()
-            each_round(self)
-            if not self.is_done:
-                self._clock.wait(self._wake, POLL_S)
+        with self._listen(self._wake.set):
+            while not self.is_done:
+                self.run_once()
+                each_round(self)
+                if not self.is_done:
+                    self._clock.wait(self._wake, POLL_S)
 
     def run_once(self) -> None:
         """Settle what has ended, do the duties that are due, claim what there is room for."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from stepwell import BatchStatus, Job, Node, Parameters, StepContext, TaskletStep, on
+from stepwell.database.postgresql_listening import AGAIN_S
 from stepwell.errors import JobStartError, LockHeld, NoSuchOwner, OwnerHasEnded
 from stepwell.execution.records import JobExecution
 from stepwell.execution.result import Failure
@@ -17,7 +19,7 @@ from stepwell.repository.owners import end_owner
 from stepwell.runner.stop import POLL_S
 from stepwell.settings import JobSettings, Settings
 from stepwell.testing import FrozenClock
-from stepwell.worker import RECOVER_S, Duty, Loop, Worker
+from stepwell.worker import LOOK_S, RECOVER_S, Duty, Loop, Worker
 from tests.conformance.stories import (
     Blocked,
     Toggle,
@@ -689,6 +691,66 @@ def test_the_duties_of_the_node_are_done_by_its_worker(node: Node) -> None:
     node.worker().run_once()
 
     assert ["counted"] == done
+
+
+# --- listening ----------------------------------------------------------------------------------
+
+
+def test_a_worker_looks_at_once_when_work_is_registered_where_it_can_be_told(
+    node: Node, other: Node, clock: FrozenClock
+) -> None:
+    """Method: its clock stands still, so nothing but a notice wakes it; SQLite has none."""
+    ran = Blocked()
+    ran.release.set()
+    rounds: list[int] = []
+    know(node, tasklet_job("billing", ran), tasklet_job("report", nothing))
+    worker = node.worker()
+    thread = Thread(target=worker.run, args=(lambda _worker: rounds.append(1),))
+    thread.start()
+    until(lambda: rounds)
+    is_told = node.database.path is None
+    try:
+        if is_told:
+            node.operator.register("report")
+            until(lambda: node.operator.get_job_execution(1).end_time)
+        other.operator.register(tasklet_job("billing", nothing))
+        if not is_told:
+            clock.advance(LOOK_S)
+        until(ran.begun.is_set)
+    finally:
+        worker.request_stop("the test")
+        thread.join()
+
+    assert [COMPLETED] == list({status for _, status, _ in story(node)})
+
+
+def test_a_lost_listener_listens_again(postgresql_database_url: str, clock: FrozenClock) -> None:
+    """Goal: a notice is a hint. Method: end its session; it has another one when time has come."""
+    heard: list[int] = []
+    with Node.open(postgresql_database_url, clock=clock) as node:
+        with node.database.listening("queue", lambda: heard.append(1)):
+            until(lambda: heard)  # It listens.
+            with node.database.write() as transaction:
+                transaction.connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+                )
+            before = len(heard)
+
+            def listens_again() -> bool:
+                clock.advance(AGAIN_S)
+                return len(heard) > before
+
+            until(listens_again)
+            node.operator.register(tasklet_job("billing", nothing))
+            until(lambda: len(heard) > before + 1)
+        left = rows(
+            node,
+            "SELECT COUNT(*) FROM pg_stat_activity"
+            " WHERE query LIKE 'LISTEN%' AND datname = current_database()",
+        )
+
+    assert [(0,)] == left
 
 
 # --- asked to end ------------------------------------------------------------------------------

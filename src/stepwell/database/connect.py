@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -100,6 +101,19 @@ class Database:
     def read(self, *, what: str = "") -> Reader:
         """A short read transaction for ``with``; it sees one state and blocks nobody."""
         return Reader(self.dialect, self._readers, what or self._what_reading)
+
+    @contextmanager
+    def listening(self, subject: str, heard: Callable[[], None]) -> Iterator[None]:
+        """Inside of it ``heard`` is called when ``subject`` is announced, where that can be heard.
+
+        It is no more than a hint to look at once: a notice may be lost.
+        """
+        listening = self.dialect.listen(subject, heard)
+        try:
+            yield
+        finally:
+            if listening is not None:
+                listening.close()
 
     def info(self) -> DatabaseInfo:
         """What there is to know about this database."""

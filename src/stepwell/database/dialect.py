@@ -6,8 +6,9 @@ Nobody outside this package asks which database it is; whatever differs is an op
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import sqlalchemy
 
@@ -26,6 +27,13 @@ class _Inherited:
             f"cannot use a transaction of the parent process: {name!r} was asked for in a child",
             hint="open a transaction in the child, or start it with `spawn`",
         )
+
+
+class Listening(Protocol):
+    """Somebody listens until it is closed."""
+
+    def close(self) -> None:
+        """Hear nothing any more."""
 
 
 class KeptConnection:
@@ -241,6 +249,18 @@ class Dialect(ABC):
     @abstractmethod
     def take_turn(self, connection: KeptConnection, subject: str, what: str) -> None:
         """Wait until no other transaction has the turn of ``subject``; until this one's end."""
+
+    def announce(  # noqa: B027 - nothing is what most databases can do
+        self, connection: KeptConnection, subject: str, what: str
+    ) -> None:
+        """Tell who listens for ``subject``, with this transaction's commit; here nobody can."""
+
+    def listen(self, subject: str, heard: Callable[[], None]) -> Listening | None:
+        """Have ``heard`` called on a thread of its own when ``subject`` is announced.
+
+        None where nobody can be told: who wants to know looks again and again.
+        """
+        return None
 
     # --- errors
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Callable
 from functools import cached_property
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -27,10 +28,12 @@ from stepwell.database.dialect import (
     DatabaseOptions,
     Dialect,
     KeptConnection,
+    Listening,
     OldestReader,
     SqlStyle,
 )
 from stepwell.database.postgresql_errors import first_line, is_rerunnable, translate
+from stepwell.database.postgresql_listening import ListeningSession
 from stepwell.database.postgresql_owners import (
     HEARTBEAT_S,
     LOCK_CLASS,
@@ -215,6 +218,15 @@ class PostgresqlDialect(Dialect):
         """An advisory lock; two subjects of one hash wait for each other without need."""
         turn = crc32(subject.encode()) - 2**31
         self._execute(connection, f"SELECT pg_advisory_xact_lock({_TURN_CLASS}, {turn})", what)
+
+    def announce(self, connection: KeptConnection, subject: str, what: str) -> None:
+        """A notice, which goes out with the commit."""
+        self._execute(connection, f"NOTIFY stepwell_{subject}", what)
+
+    def listen(self, subject: str, heard: Callable[[], None]) -> Listening:
+        """See :mod:`.postgresql_listening`."""
+        error = self._driver.Error
+        return ListeningSession(self._session, error, self._clock, f"stepwell_{subject}", heard)
 
     def _execute(self, connection: KeptConnection, sql: str, what: str) -> None:
         try:

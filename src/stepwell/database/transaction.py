@@ -270,6 +270,10 @@ class Transaction(Reader):
         self.require_open()
         self.ask(lambda connection: self._dialect.take_turn(connection, subject, self._what))
 
+    def announce(self, subject: str) -> None:
+        """Have who listens for ``subject`` look, once this transaction has committed."""
+        self.ask(lambda connection: self._dialect.announce(connection, subject, self._what))
+
     def is_open(self) -> bool:
         """Whether the transaction can still commit; user code may have ended it (S192)."""
         return self._connection is not None and self._dialect.is_open(self._connection)

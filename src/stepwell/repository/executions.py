@@ -26,6 +26,8 @@ from stepwell.repository.requests import stop_requested
 from stepwell.repository.rows import JOB_COLUMNS, job_execution
 from stepwell.repository.zero_rows import missing_row
 
+QUEUE = "queue"  # What is announced when an execution waits for a worker.
+
 _e = batch_job_execution.c
 _p = batch_job_execution_params.c
 _c = batch_job_execution_context.c
@@ -147,6 +149,8 @@ def insert_execution(transaction: Transaction, record: JobExecution) -> JobExecu
     )
     assert row is not None
     execution_id = int(row[0])
+    if record.owner_id is None:
+        transaction.announce(QUEUE)  # Workers look at once, where they can be told.
     if record.parameters:
         transaction.execute_many(INSERT_PARAMETER, _parameter_rows(execution_id, record.parameters))
     return replace(record, execution_id=execution_id)
