@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from stepwell.database.connect import open_database
 from stepwell.repository.invariants import examine
 from stepwell.testing import WarmParent, kill_points
@@ -32,8 +34,9 @@ def left(url: str) -> tuple[list[int], list[Any]]:
         return [n // of for n, of in zip(rows, TABLES.values(), strict=True)], examine(reader)
 
 
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_at_any_statement_of_a_purge_leaves_whole_instances(
-    databases: Databases, warm_parent: WarmParent
+    stride: int, databases: Databases, warm_parent: WarmParent
 ) -> None:
     url = databases.migrated(warm_parent)
     warm_parent.run(RUN, url=url)
@@ -41,7 +44,7 @@ def test_a_kill_at_any_statement_of_a_purge_leaves_whole_instances(
     assert 3 == undisturbed.result
 
     problems, seen = {}, set()
-    for point in kill_points(undisturbed.statement_count or 0)[::2]:
+    for point in kill_points(undisturbed.statement_count or 0)[::stride]:
         url = databases.migrated(warm_parent)
         warm_parent.run(RUN, url=url)
         warm_parent.run(PURGE, url=url, kill_at=point)
