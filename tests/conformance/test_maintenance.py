@@ -72,7 +72,7 @@ def test_findings_in_a_copy_are_told_and_fail_nothing(node: Node) -> None:
     execute(node, "UPDATE batch_job_execution SET exit_code = NULL")
     made = run(node, "stepwell.backup")
 
-    assert BatchStatus.COMPLETED is made.batch_status
+    assert (BatchStatus.COMPLETED, "FINDINGS") == (made.batch_status, made.exit_status)
     assert {"create": "FINDINGS", "verify": "FINDINGS", "prune": "NOT ASKED"} == exits(node, 2)
     assert {"ended_without_exit_status": 1} == context(node, 2, "verify")["counts"]
 
@@ -180,7 +180,7 @@ def test_a_purge_of_one_job_and_of_failures_is_asked_for(node: Node) -> None:
     for name in ("this", "that"):
         node.operator.run(Job(name, steps=[TaskletStep("only", Toggle())]))
 
-    run(node, "stepwell.purge", keep=0, job="this", status=["FAILED"])
+    run(node, "stepwell.purge", keep=0, job="this", status="failed,stopped")
 
     assert [("stepwell.purge",), ("that",)] == rows(
         node, "SELECT job_name FROM batch_job_instance ORDER BY job_name"

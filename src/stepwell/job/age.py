@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated
-
-from pydantic import AfterValidator
 
 RULE = "a number with m, h, d or w for its unit"
 
@@ -25,11 +22,12 @@ def read_age(text: str) -> timedelta | None:
     return int(found[1]) * _UNITS[found[2]] if found and int(found[1]) else None
 
 
-def _require_age(text: str) -> str:
-    if read_age(text) is None:
-        raise ValueError(f"It must be {RULE}")
+def require_age(text: str | None) -> str | None:
+    """The text of a parameter, for a validator of its model.
+
+    Raises:
+        ValueError: it is no age.
+    """
+    if text is not None and read_age(text) is None:
+        raise ValueError(f"it must be {RULE}")
     return text
-
-
-# A parameter that holds an age; it is stored as it was written.
-Age = Annotated[str, AfterValidator(_require_age)]

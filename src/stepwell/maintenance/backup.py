@@ -6,15 +6,15 @@ name of the copy is recorded before the copy is made, so a copy that is whole is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
-from stepwell.job.age import Age, read_age
+from stepwell.job.age import read_age, require_age
 from stepwell.job.job import Job
 from stepwell.job.parameters import Parameters
 from stepwell.job.step import TaskletStep
-from stepwell.maintenance.examination import exit_status, shown
+from stepwell.maintenance.examination import exit_status, shown, tell
 from stepwell.maintenance.maintained import Care
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ class Copying(Parameters):
 
     name: str | None = None
     verify: bool = True
-    keep: Annotated[int, Field(ge=1)] | None = None
-    older_than: Age | None = None
+    keep: int | None = Field(None, ge=1)
+    older_than: str | None = None
+
+    _is_an_age = field_validator("older_than")(require_age)
 
     @field_validator("name")
     @classmethod
@@ -54,8 +56,8 @@ class Copying(Parameters):
 def backup_job(care: Care) -> Job:
     """The job that makes a backup; see :class:`Copying`.
 
-    Its steps are COMPLETED whatever the doctor finds in the copy, with CLEAN or FINDINGS as exit
-    status; a copy that cannot be made or proven fails the job.
+    It is COMPLETED whatever the doctor finds in the copy, with the exit status FINDINGS then; a
+    copy that cannot be made or proven fails it.
     """
     return Job(
         NAME,
@@ -95,7 +97,7 @@ def _create(step: Any, care: Care) -> str:
         "rows": manifest.rows,
         "findings": manifest.findings_count,
     }
-    return "FINDINGS" if manifest.findings_count else "CLEAN"
+    return tell(step, "FINDINGS" if manifest.findings_count else "CLEAN")
 
 
 def _verify(step: Any, care: Care) -> str:
@@ -107,7 +109,7 @@ def _verify(step: Any, care: Care) -> str:
     folder, copies = _place(care)
     proof = verify_backup(folder, copies, step.job.context["backup"], examine=examine_copy)
     step.context = shown(proof.findings)
-    return exit_status(proof.findings)
+    return tell(step, exit_status(proof.findings))
 
 
 def _prune(step: Any, care: Care) -> str | None:

@@ -29,7 +29,7 @@ class Examination(Parameters):
 def doctor_job(care: Care) -> Job:
     """The job that has the doctor look.
 
-    It is COMPLETED whatever it finds; its exit status is CLEAN or FINDINGS. With ``repair`` it
+    It is COMPLETED whatever it finds; its exit status is FINDINGS then. With ``repair`` it
     mends what can be mended; else only what ``doctor_auto_repair`` names.
     """
 
@@ -42,7 +42,7 @@ def doctor_job(care: Care) -> Job:
         else:
             found, mended = doctor.run_once(thorough=asked.thorough), 0
         step.context = {"repaired": mended, **shown(found)}
-        return exit_status(found)
+        return tell(step, exit_status(found))
 
     return Job(
         NAME,
@@ -60,6 +60,13 @@ def exit_status(findings: list[Finding]) -> str:
 
     worse = [finding for finding in findings if finding.severity is not Severity.INFO]
     return "FINDINGS" if worse else "CLEAN"
+
+
+def tell(step: Any, exit_status: str) -> str:
+    """The exit status of the step; findings are the job's too."""
+    if exit_status == "FINDINGS":
+        step.job.exit_status = exit_status
+    return exit_status
 
 
 def shown(findings: list[Finding]) -> dict[str, Any]:

@@ -7,12 +7,12 @@ looks at some instances again that are gone, and what it counts is at least what
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stepwell.execution.status import BatchStatus
-from stepwell.job.age import Age, read_age
+from stepwell.job.age import read_age, require_age
 from stepwell.job.job import Job
 from stepwell.job.parameters import Parameters
 from stepwell.job.step import Repeat, TaskletStep
@@ -34,10 +34,22 @@ class Purging(Parameters):
         status: Only what has ended so.
     """
 
-    older_than: Age | None = None
-    keep: Annotated[int, Field(ge=0)] | None = None
+    older_than: str | None = None
+    keep: int | None = Field(None, ge=0)
     job: str | None = None
-    status: tuple[BatchStatus, ...] = (BatchStatus.COMPLETED, BatchStatus.ABANDONED)
+    status: tuple[str, ...] = ("COMPLETED", "ABANDONED")
+
+    _is_an_age = field_validator("older_than")(require_age)
+
+    @field_validator("status", mode="before")
+    @classmethod
+    def _is_a_list(cls, status: object) -> object:
+        return status.split(",") if isinstance(status, str) else status
+
+    @field_validator("status")
+    @classmethod
+    def _are_statuses(cls, status: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(BatchStatus(name.strip().upper()) for name in status)
 
     @model_validator(mode="after")
     def _says_what_is_kept(self) -> Purging:
@@ -53,7 +65,8 @@ class Purging(Parameters):
         from stepwell.repository.purge import PurgeRule
 
         older_than = read_age(self.older_than) if self.older_than is not None else None
-        return PurgeRule(older_than, self.keep, self.job, self.status)
+        statuses = tuple(BatchStatus(name) for name in self.status)
+        return PurgeRule(older_than, self.keep, self.job, statuses)
 
 
 def purge_job(care: Care) -> Job:
