@@ -15,17 +15,19 @@ from stepwell.errors import (
 
 BUSY = 5
 
+RESTORE = "restore a copy: `stepwell backup restore NAME` keeps what is there"
+
 _ERROR_BY_CODE: dict[int, tuple[type[DatabaseError], str]] = {
     BUSY: (DatabaseBusy, "try again; `stepwell status` shows what is at work"),
     6: (DatabaseBusy, "close results that are still open on the same connection"),  # LOCKED
     7: (DatabaseError, "the process is out of memory"),  # NOMEM
     8: (DatabaseReadOnly, "let this user write the file and its folder"),  # READONLY
     10: (DatabaseError, "look at the disk and at the system's log"),  # IOERR
-    11: (DatabaseDamaged, "put the file aside and restore a copy of it"),
+    11: (DatabaseDamaged, RESTORE),
     13: (DatabaseFull, "free some space on the disk, then run it again"),  # FULL
     14: (CannotOpenDatabase, "correct the path, or the rights on the file and its folder"),
     19: (ConstraintViolation, "correct the row"),  # CONSTRAINT
-    26: (DatabaseDamaged, "correct the path, or restore a copy"),  # NOTADB
+    26: (DatabaseDamaged, f"correct the path, or {RESTORE}"),  # NOTADB
 }
 
 _CONSTRAINT_BY_CODE = {

@@ -12,6 +12,7 @@ from typing import Any
 
 from stepwell.database.filesystem import filesystem_of, why_unsafe
 from stepwell.database.sqlite_driver import wal_reset_fixed
+from stepwell.database.sqlite_errors import RESTORE
 from stepwell.database.sqlite_values import unreadable_values
 from stepwell.database.wal import TRUNCATE_BYTES, wal_bytes
 from stepwell.finding import Finding, Repair, Severity, Statement
@@ -227,8 +228,7 @@ def _integrity(raw: Any, path: str) -> Iterator[Finding]:
             hint = "mend what is found about the row"
             yield _finding("constraint_broken", "D6", path, message, hint=hint)
         else:
-            hint = "put the file aside with its -wal and -shm, and restore a copy of it"
-            yield _finding("integrity", "D6", path, message, hint=hint)
+            yield _finding("integrity", "D6", path, message, hint=RESTORE)
     for index, message in indexes.items():
         quoted = '"' + index.replace('"', '""') + '"'
         yield _finding(
