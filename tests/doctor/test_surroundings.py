@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from stepwell import BatchStatus, Job, Node, TaskletStep
+from stepwell.doctor.doctor import fingerprint
+from stepwell.errors import PlanChanged
 from stepwell.job.registry import JobRegistry
 from stepwell.job.resource import Declared
 from stepwell.repository.creation import NewExecution
@@ -174,6 +176,22 @@ def test_a_waiting_execution_of_an_unknown_job_is_found(node: Node) -> None:
     assert [] == found_by(doctor_of(node, known))
 
 
+def test_a_plan_that_went_stale_is_refused_whatever_the_database(
+    node: Node, clock: FrozenClock
+) -> None:
+    tell_a_story(node, clock)
+    execute(node, "UPDATE batch_job_execution SET exit_code = NULL WHERE status = 'FAILED'")
+    doctor = doctor_of(node)
+    read = fingerprint(doctor.examine())
+    execute(node, "UPDATE batch_job_execution SET last_step = NULL WHERE job_execution_id = 1")
+
+    with pytest.raises(PlanChanged):
+        doctor.repair(expected_plan=read)
+    assert [] == rows(node, "SELECT * FROM batch_repair")
+    now = fingerprint(doctor.examine())
+    assert 2 == len(doctor.repair(expected_plan=now).repaired)
+
+
 def hold(node: Node, owner_id: int) -> None:
     """Somebody's INSERT: a lock that is held to write."""
     execute(
@@ -232,17 +250,18 @@ def test_what_two_have_for_themselves_is_told_until_one_of_them_ends(node: Node)
 
 
 def test_what_waits_for_a_pool_that_lets_nobody_in_is_found(node: Node) -> None:
+    node.pools.set("gpu", 0)
     for name in ("first", "second"):
         register(node, name, Declared((), ("gpu",)))
     doctor = doctor_of(node)
 
     [found] = found_by(doctor)
     assert ("pool_closed", "pool 'gpu'") == (found.code, found.where)
-    assert "there is no such pool, and execution 1 waits for it, with 1 more" == found.what
-    node.pools.set("gpu", 0)
-    [found] = found_by(doctor)
     assert "its size is 0, and execution 1 waits for it, with 1 more" == found.what
     assert "`stepwell pool set gpu N` lets N in" in found.hint
+    execute(node, "DELETE FROM batch_pool")
+    [found] = found_by(doctor)
+    assert "there is no such pool, and execution 1 waits for it, with 1 more" == found.what
     assert [] == doctor.repair().repaired
     node.pools.set("gpu", 1)
     assert [] == found_by(doctor)

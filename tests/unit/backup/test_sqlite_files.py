@@ -22,6 +22,7 @@ from stepwell.doctor.examine import examine_copy
 from stepwell.errors import (
     BackupDamaged,
     BackupError,
+    BackupExists,
     BackupUnproven,
     DatabaseBusy,
     DatabaseDamaged,
@@ -329,6 +330,22 @@ def test_what_is_no_copy_is_refused(place: Place, tmp_path: Path) -> None:
         assert fact in str(caught.value)
 
     assert [1, 2] == place.items()
+
+
+def test_nothing_is_copied_or_restored_onto_itself(place: Place, tmp_path: Path) -> None:
+    """Method: the database has the name that the copy would have; then the copy is the database."""
+    own = Place(tmp_path / "own")
+    own.path.mkdir()
+    own.folder = BackupFolder(own.path)
+    own.file = own.folder.copy_path("night")
+    shutil.copy(place.folder.copy_path("one"), own.file)
+    with pytest.raises(BackupExists, match="there is one of this name"):
+        own.create("night")
+    for name in ("night", str(own.file)):
+        with pytest.raises(BackupError, match="it is the database itself"):
+            own.restore(name)
+
+    assert [1] == own.items()
 
 
 def test_a_copy_of_a_newer_format_is_refused(place: Place) -> None:
