@@ -46,7 +46,7 @@
     │   ├── CannotResolve                ├── NoSuchPeer
     │   ├── BehindHorizon                ├── InvalidPeer
     │   ├── InvalidLsn                   ├── PeerRetired
-    │   └── CannotBootstrap
+    │   └── CannotBootstrap              └── ImportRefused
     ├── MigrationFailed                  the application's own migrations
     ├── BackupError                      copies of a database
     │   ├── NoSuchBackup                 ├── BackupUnproven
@@ -163,6 +163,7 @@ from stepwell.errors.sync import (
     ForeignFile,
     GroupMissing,
     HistoryForked,
+    ImportRefused,
     InvalidLsn,
     InvalidNodeId,
     InvalidPeer,
@@ -262,6 +263,7 @@ __all__ = [
     "NodeRestored",
     "HistoryForked",
     "GroupMissing",
+    "ImportRefused",
     "InvalidPolicy",
     "NoSuchBundle",
     "BundleExists",

@@ -124,6 +124,12 @@ class NodeRestored(SyncError):
     kind = Kind.CONFLICT
 
 
+class ImportRefused(SyncError):
+    """A file that is whole cannot be imported here as it is; the message says why."""
+
+    kind = Kind.CONFLICT
+
+
 class NoSuchConflict(SyncError):
     """There is no conflict of this id."""
 

@@ -132,21 +132,19 @@ class Applier:
     def keep_own(self, decided: Outcome) -> tuple[int, ...]:
         """A decision of this node was written: log it; answers which parked groups it released."""
         self._parking.keep(decided)
-        own = decided.own.changes if decided.own is not None else []
-        self.writer.flush()
-        return self._parking.release(self._parking.waiting_for_changes(own))
+        return self._parking.release(self._parking.waiting_for_outcome(decided))
 
     # --- a group that comes
 
     def _take(self, first: Change, lines: Sequence[Line]) -> Applied:
         changes = [change for _, change in lines]
-        numbers = {id(change): line for line, change in lines}
+        numbers = {change.lsn: line for line, change in lines}
         group = Group(
             first,
             pages=lambda: [changes],
             is_long=False,
             hlc=max([change.hlc for change in changes]),
-            line_of=lambda change: numbers.get(id(change)),
+            line_of=numbers.get,
         )
         found = self._parking.place(group)
         self.writer.append(changes, self._source_node, hlc_max=self._parking.hlc_max)
@@ -169,8 +167,9 @@ class Applier:
         begin, end = self.writer.append(passing(), self._source_node, hlc_max=hlc_max)
         self.writer.flush()
 
-        def line_of(change: Change) -> int | None:
-            return None if first_line is None else first_line + max(change.lsn - begin, 0)
+        def line_of(lsn: int) -> int | None:
+            # What is applied from the log has its place there.
+            return None if first_line is None else first_line + max(lsn - begin, 0)
 
         def pages() -> Iterator[Sequence[Change]]:
             return self._logged(begin, end)

@@ -121,6 +121,11 @@ class Bundle:
             pass
         return self._last
 
+    @property
+    def last_checked(self) -> Checked:
+        """What there was, once everything has been read to the end."""
+        return self._last
+
     def _classic(self) -> Iterator[ChangeLine]:
         rows = groups = to_lsn = 0
         last = None

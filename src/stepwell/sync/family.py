@@ -36,7 +36,7 @@ class Family:
         self._scene = scene
         self._is_deferred = is_deferred
         self._waiting: dict[RowKey, _Waiting] = {}
-        self._written: list[tuple[TrackedTable, Values, Change | None]] = []
+        self._written: list[tuple[TrackedTable, Values, int]] = []
         self._moved: list[tuple[TrackedTable, Values]] = []
 
     # --- deleting
@@ -120,10 +120,10 @@ class Family:
 
     # --- what must be checked
 
-    def wrote(self, table: TrackedTable, values: Values, change: Change | None = None) -> None:
-        """A row is so now: its parents must be there at the end."""
+    def wrote(self, table: TrackedTable, values: Values, lsn: int) -> None:
+        """A row is so now, by a change: its parents must be there at the end."""
         if self._is_deferred and table.shape.foreign_keys:
-            self._written.append((table, values, change))
+            self._written.append((table, {k: values[k] for k in table.shape.key}, lsn))
 
     def moved(self, table: TrackedTable, row: Values) -> None:
         """A row is not so any more: nobody may name it at the end."""
@@ -131,13 +131,11 @@ class Family:
             self._moved.append((table, row))
 
     def _check(self) -> None:
-        for table, values, change in self._written:
-            now = read_row(
-                self._scene.transaction, table.shape, {k: values[k] for k in table.shape.key}
-            )
+        for table, key, lsn in self._written:
+            now = read_row(self._scene.transaction, table.shape, key)
             for foreign in table.shape.foreign_keys if now is not None else ():
                 if now is not None and not self._has_parent(table.shape, foreign, now):
-                    raise missing_parent(table.shape, foreign, now, change)
+                    raise missing_parent(table.shape, foreign, now, lsn)
         for table, row in self._moved:
             for child, foreign in self._scene.children(table.name):
                 for named in children_of(self._scene.transaction, child.shape, foreign, row):
@@ -178,7 +176,7 @@ class Family:
 
 
 def missing_parent(
-    shape: TableShape, foreign: ForeignKey, row: Values, change: Change | None
+    shape: TableShape, foreign: ForeignKey, row: Values, lsn: int | None
 ) -> CannotPlace:
     """Row, parent and what is named: all that one needs to know."""
     named = ", ".join(f"{name} = {row.get(name)!r}" for name in foreign.columns)
@@ -187,5 +185,6 @@ def missing_parent(
         "foreign_key",
         f"row {key.pk_json} of table {shape.name!r} names a row of table {foreign.parent!r} that is"
         f" not here ({named})",
-        change=change,
+        key=key,
+        lsn=lsn,
     )

@@ -45,6 +45,8 @@ def fast_forward(scene: Scene, changes: Sequence[Change]) -> dict[RowKey, Versio
             return None
         try:
             values = decode_values(change.pk_json if change.op == "D" else change.payload)
+            if not values.keys() <= scene.columns[table.name]:
+                return None
             if change.op != "D" and row_key(table.shape, values) != key:
                 return None
             run.add(table, change.op, values)

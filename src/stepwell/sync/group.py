@@ -58,14 +58,14 @@ class Group:
         first: Its first change: it tells what all have in common.
         pages: Its changes, as often as one likes.
         hlc: The greatest stamp.
-        line_of: Where a change stands in its file.
+        line_of: Where the change of an LSN stands in its file.
     """
 
     first: Change
     pages: Pages
     is_long: bool
     hlc: int
-    line_of: Callable[[Change], int | None]
+    line_of: Callable[[int], int | None]
 
     def applied(self, result: Result, **fields: Any) -> Applied:
         """What became of it."""
@@ -74,13 +74,13 @@ class Group:
 
     def parked(self, found: CannotPlace, quarantine_id: int | None = None) -> Applied:
         """Why it waits."""
-        change = found.change
+        lsn, key = self.first.lsn if found.lsn is None else found.lsn, found.key
         return self.applied(
             "parked",
             quarantine_id=quarantine_id,
             reason=found.reason,
             message=found.message,
-            line=self.line_of(self.first if change is None else change),
-            table_name=None if change is None else change.table_name,
-            pk_json=None if change is None else change.key.pk_json,
+            line=self.line_of(lsn),
+            table_name=None if key is None else key.table_name,
+            pk_json=None if key is None else key.pk_json,
         )

@@ -55,8 +55,9 @@ def _update_key(
     if settled.values is None:
         placement.family.delete(table, change, key, row)
     else:
-        placement.family.wrote(table, settled.values)
+        placement.family.wrote(table, settled.values, change.lsn)
         placement.family.moved(table, row)
+        placement.replaced(table, row)
         update_row(
             placement.scene.transaction, table.shape, decode_values(key.pk_json), settled.values
         )

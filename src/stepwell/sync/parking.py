@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from stepwell.errors import CannotResolve
@@ -32,6 +32,7 @@ class Parking:
         self._attempts = Attempts(scene, receipts)
         self._source_node = source_node
         self._open = quarantine.count_open(scene.transaction)
+        scene.has_waiting = self._open > 0
 
     # --- trying
 
@@ -60,7 +61,8 @@ class Parking:
             if any(change.resolves for change in changes):
                 return None  # What was decided is not held back by what it decides.
             wanted = touched_by(changes, self._scene.tables).wanted()
-            holder = quarantine.holder_of(self._transaction, wanted, but=number)
+            bases = {base for change in changes for base in (change.base, change.new_base) if base}
+            holder = quarantine.holder_of(self._transaction, wanted, bases=bases, but=number)
             if holder is not None:
                 return CannotPlace(
                     "behind",
@@ -87,6 +89,7 @@ class Parking:
             },
         )
         self._open += 1
+        self._scene.has_waiting = True
         seen: set[object] = set()
         for changes in group.pages():
             touched = touched_by(changes, self._scene.tables)
@@ -139,14 +142,16 @@ class Parking:
         came = Token("", group.first.version.id)
         waiting = quarantine.waiting_for(self._transaction, (came,))
         if outcome is not None:
-            own = outcome.own.changes if outcome.own is not None else []
-            for changes in chain(group.pages(), [own]):
-                waiting |= self.waiting_for_changes(changes)
+            waiting |= self.waiting_for_outcome(outcome)
+            for changes in group.pages():
+                tokens = touched_by(changes, self._scene.tables).moved()
+                waiting |= quarantine.waiting_for(self._transaction, tokens)
         return waiting
 
-    def waiting_for_changes(self, changes: Sequence[Change]) -> set[int]:
-        """The same for what these changes have moved."""
-        tokens = touched_by(changes, self._scene.tables).moved()
+    def waiting_for_outcome(self, outcome: Outcome) -> set[int]:
+        """The same for what was replaced here, and for what this node decided."""
+        own = outcome.own.changes if outcome.own is not None else []
+        tokens = touched_by(own, self._scene.tables).moved() | outcome.freed
         return quarantine.waiting_for(self._transaction, tokens)
 
     def release(self, waiting: set[int]) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ from stepwell.sync.rows import CannotHold, holds, insert_row, read_row, update_r
 from stepwell.sync.scene import CannotPlace, Scene
 from stepwell.sync.table import TrackedTable
 from stepwell.sync.tables import change_log
-from stepwell.sync.touched import row_key
+from stepwell.sync.touched import Token, names_of, row_key
 from stepwell.sync.uniques import settle
 
 ANCESTORS_MAX = 10_000  # Of a row, looked at one by one, when a late change meets its descendant.
@@ -63,6 +63,7 @@ class Outcome:
         conflicts: What was decided; ``conflict_count`` of them are recorded.
         settled: Versions that its resolutions settle: conflicts that waited for them end.
         rows: How many it wrote.
+        freed: Rows and unique values that are others' now, where somebody waits for any.
         own: What this node decided.
     """
 
@@ -72,6 +73,7 @@ class Outcome:
     conflict_count: int = 0
     settled: list[tuple[RowKey, str]] = field(default_factory=list)
     rows: int = 0
+    freed: set[Token] = field(default_factory=set)
     own: OwnGroup | None = None
 
 
@@ -275,19 +277,25 @@ class Placement(Outcome):
             settled = settle(self, table, change, key, row, values, version)
             values, version = settled.values, settled.version
         self.versions[key] = version
+        self.replaced(table, row)
         if values is None:
             if row is not None:
                 self.rows += 1
                 self.family.delete(table, change, key, row)
             return
         self.rows += 1
-        self.family.wrote(table, {**(row or {}), **values})
+        self.family.wrote(table, {**(row or {}), **values}, change.lsn)
         if row is None:
             insert_row(transaction, table.shape, values)
         else:
             own_key = decode_values(key.pk_json)
             changed = {n: v for n, v in values.items() if n not in table.shape.key}
             update_row(transaction, table.shape, own_key, changed)
+
+    def replaced(self, table: TrackedTable, row: Values | None) -> None:
+        """What a row was is free now."""
+        if row is not None and self.scene.has_waiting:
+            self.freed.update(names_of(table.shape, row))
 
     def conflict(
         self,

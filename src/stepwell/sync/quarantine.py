@@ -6,7 +6,7 @@ changes stand in the log. It is tried again when what it waits for has moved.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from stepwell.database.prepared import Prepared
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.errors import CannotResolve, NoSuchQuarantine
+from stepwell.sync.change import version_id
 from stepwell.sync.tables import sync_quarantine, sync_quarantine_key
 from stepwell.sync.touched import Token, Touched
 
@@ -67,12 +68,12 @@ _OPEN = Prepared(
     .limit(bindparam("limit"))
 )
 _COUNT = Prepared(select(func.count()).where(_q.closed_at.is_(None)))
-_HOLDER = Prepared(
-    select(func.min(_k.quarantine_id)).where(
+_HOLDERS = Prepared(
+    select(_k.quarantine_id).where(
         _k.table_name == bindparam("table_name"),
         _k.key == bindparam("key"),
         _k.kind == bindparam("kind"),
-        _k.quarantine_id != bindparam("not_id"),
+        _k.quarantine_id < bindparam("until"),
     )
 )
 _WAITING = Prepared(
@@ -233,17 +234,37 @@ def _insert(
     )
 
 
-def holder_of(reader: Reader, tokens: Iterable[Token], *, but: int = 0) -> int | None:
-    """The first parked group that holds one of these; ``but`` is not asked."""
-    found = []
+def holder_of(
+    reader: Reader, tokens: Iterable[Token], *, bases: Container[str], but: int = 0
+) -> int | None:
+    """The first parked group that holds one of these; ``but`` is not asked, nor what came later.
+
+    One that came before its cause holds back only what was made upon it: ``bases`` are the versions
+    that the asker has seen.
+    """
+    values = {"kind": "holds", "until": but or _BEFORE_ALL}
+    found: set[int] = set()
     for token in tokens:
-        row = reader.fetch_one(
-            _HOLDER,
-            {"table_name": token.table_name, "key": token.pk_json, "kind": "holds", "not_id": but},
-        )
-        if row is not None and row[0] is not None and (not but or row[0] < but):
-            found.append(int(row[0]))
-    return min(found, default=None)
+        key = {"table_name": token.table_name, "key": token.pk_json}
+        found.update(row[0] for row in reader.fetch_all(_HOLDERS, {**values, **key}))
+    for number in sorted(found):
+        parked = find_quarantined(reader, number)
+        if parked is None:
+            continue
+        name = version_id(parked.origin, parked.epoch, parked.seq)
+        if name in bases or _first_of(reader, parked).reason != "early":
+            return number
+    return None
+
+
+def _first_of(reader: Reader, parked: Quarantined) -> Quarantined:
+    """The parked group at the head of those that wait behind each other."""
+    while parked.reason == "behind" and parked.waits_for is not None:
+        ahead = find_quarantined(reader, parked.waits_for)
+        if ahead is None or ahead.closed_at is not None:
+            break
+        parked = ahead
+    return parked
 
 
 def waiting_for(reader: Reader, tokens: Iterable[Token]) -> set[int]:

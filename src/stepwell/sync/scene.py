@@ -8,7 +8,7 @@ from datetime import datetime
 from stepwell.database.shape import ForeignKey, TableShape
 from stepwell.database.transaction import Transaction
 from stepwell.sync.aliases import has_aliases
-from stepwell.sync.change import Change, Version
+from stepwell.sync.change import Change, RowKey, Version
 from stepwell.sync.conflict import NewConflict
 from stepwell.sync.log import LogWriter
 from stepwell.sync.policy import Policy, stored_policy
@@ -20,6 +20,7 @@ class CannotPlace(Exception):
     """A change cannot be placed, so its whole group waits; never leaves this package.
 
     Attributes:
+        key, lsn: The change that cannot be placed, as far as it is one.
         conflict: What a person must decide.
         version: Of the group that must come first.
     """
@@ -30,6 +31,8 @@ class CannotPlace(Exception):
         message: str,
         *,
         change: Change | None = None,
+        key: RowKey | None = None,
+        lsn: int | None = None,
         conflict: NewConflict | None = None,
         version: str | None = None,
         waits_for: int | None = None,
@@ -37,7 +40,8 @@ class CannotPlace(Exception):
         super().__init__(message)
         self.reason: Reason = reason
         self.message = message
-        self.change = change
+        self.key = change.key if change is not None else key
+        self.lsn = change.lsn if change is not None else lsn
         self.conflict = conflict
         self.version = version
         self.waits_for = waits_for
@@ -60,12 +64,14 @@ class Scene:
             for name, table in found.items()
         }
         self.keys = {name: table.key for name, table in self.tables.items()}
+        self.columns = {name: set(table.shape.names) for name, table in found.items()}
         self._policies = {name: stored_policy(table.policy) for name, table in found.items()}
         self._children: dict[str, list[tuple[TrackedTable, ForeignKey]]] = {}
         for table in self.tables.values():
             for foreign in table.shape.foreign_keys:
                 self._children.setdefault(foreign.parent, []).append((table, foreign))
         self.has_aliases = has_aliases(transaction)
+        self.has_waiting = False  # Parked groups: what is written may be the end of their waiting.
         self._plain = {
             name: table.fingerprint
             for name, table in self.tables.items()

@@ -73,6 +73,11 @@ def row_key(shape: TableShape, values: Mapping[str, Value]) -> RowKey:
     return RowKey(shape.name, key_text({name: values[name] for name in shape.key}))
 
 
+def names_of(shape: TableShape, values: Values) -> list[Token]:
+    """A row and its unique values."""
+    return [row_key(shape, values), *_unique_values(shape, values)]
+
+
 def parents_of(
     shape: TableShape, values: Mapping[str, Value], tables: Mapping[str, TrackedTable]
 ) -> list[Token]:

@@ -101,6 +101,7 @@ def _decide(placement: Placement, claim: Claim, rule: UniqueRule) -> Settled | N
     if not is_winner:
         return Settled(None if changed is None else {**claim.row, **changed}, own.version)
     placement.versions[loser_key] = own.version
+    placement.replaced(claim.table, loser)
     if changed is None:
         placement.family.delete(claim.table, own, loser_key, loser)
         placement.family.delete_if_waiting(loser_key)

@@ -18,14 +18,17 @@ from stepwell.clock import Clock
 from stepwell.database.connect import open_database
 from stepwell.database.dialect import DatabaseOptions
 from stepwell.errors import ConstraintViolation
+from stepwell.sync.conflict import list_conflicts
 from stepwell.sync.policy import Policy, encode_policy
 from stepwell.sync.quarantine import list_quarantine
+from stepwell.sync.resolution import resolve
 from stepwell.sync.session import Sync
 from stepwell.sync.table import set_policy
 from tests.support.change_log import execute
 from tests.support.sync_nodes import apply_groups, groups_of, rows, with_applier
 
 FAST = DatabaseOptions(durability="normal")  # Nobody pulls the plug here.
+DECISIONS_MAX = 200
 NODES = ("main", "shop-1", "shop-2")
 ITEM = "CREATE TABLE item (id INTEGER PRIMARY KEY, code TEXT, n INTEGER NOT NULL, note TEXT)"
 UNIQUE = "CREATE UNIQUE INDEX item_code ON item (code)"
@@ -98,6 +101,29 @@ class World:
                 return
         raise AssertionError("the nodes go on deciding")
 
+    def decide_everything(self) -> None:
+        """A person at one desk after the other, who decides by the dice."""
+        for _ in range(DECISIONS_MAX):
+            self.settle()
+            if not self.decide_one():
+                return
+        raise AssertionError(f"there is no end of deciding: {self.waiting()}")
+
+    def decide_one(self) -> bool:
+        for sync in self.syncs.values():
+            with sync.database.read() as reader:
+                waiting = list_conflicts(reader, status="waiting")
+            if waiting:
+                conflict = self.random.choice(waiting)
+                take = self.random.choice(("ours", "theirs"))
+                with_applier(
+                    sync,
+                    self.clock.now(),
+                    lambda a, c=conflict, t=take: resolve(a, c.conflict_id, t),
+                )
+                return True
+        return False
+
     def position(self, name: str) -> int:
         return self.syncs[name].status().node.last_lsn
 
@@ -166,6 +192,29 @@ def test_unique_values_that_collide_end_alike(rule: str, seed: int, worlds: Any)
     for _ in range(40):
         world.step()
     world.settle()
+    first, *others = [rows(sync.database) for sync in world.syncs.values()]
+
+    assert {"main": [], "shop-1": [], "shop-2": []} == world.waiting()
+    assert [first, first] == others
+
+
+DESKS: dict[str, dict[str, Any]] = {
+    "unique values": {"policy": Policy(), "with_index": True},
+    "children": {"policy": Policy(), "with_index": False, "with_parts": True},
+    "rows": {"policy": Policy(rows="manual"), "with_index": False},
+    "all": {"policy": Policy(rows="manual"), "with_index": True, "with_parts": True},
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("desk", DESKS)
+def test_when_a_person_has_decided_everything_the_nodes_are_equal(
+    desk: str, seed: int, worlds: Any
+) -> None:
+    world = worlds(seed, **DESKS[desk])
+    for _ in range(30):
+        world.step()
+    world.decide_everything()
     first, *others = [rows(sync.database) for sync in world.syncs.values()]
 
     assert {"main": [], "shop-1": [], "shop-2": []} == world.waiting()
