@@ -152,7 +152,8 @@ class Node:
 
             url = self.settings.sync_database_url
             database = self.database if url is None else self._open_sync_database(url)
-            self._sync = Sync(database, self.clock, actor=self._purpose)
+            is_apart = database is not self.database
+            self._sync = Sync(database, self.clock, actor=self._purpose, is_apart=is_apart)
         return self._sync
 
     def _open_sync_database(self, url: str) -> Database:

@@ -19,6 +19,9 @@ NAMES = [
     "stepwell.purge",
     "stepwell.skips",
     "stepwell.sync.export",
+    "stepwell.sync.import",
+    "stepwell.sync.pull",
+    "stepwell.sync.push",
     "talks",
 ]
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stepwell.cli.sync_begin import bootstrap, rejoin, verify
-from stepwell.cli.sync_files import export
+from stepwell.cli.sync_conflicts import conflict_commands
+from stepwell.cli.sync_files import export, import_file, pull, push
 from stepwell.cli.sync_peers import peer_commands, peer_json, prune
+from stepwell.cli.sync_quarantine import quarantine_commands
 
 if TYPE_CHECKING:
     from stepwell.cli.output import Page
@@ -130,6 +132,11 @@ def status(context: typer.Context, wants_json: WantsJson = False) -> None:
 
 
 commands.command("export")(export)
+commands.command("import")(import_file)
+commands.command("push")(push)
+commands.command("pull")(pull)
+commands.add_typer(conflict_commands, name="conflicts")
+commands.add_typer(quarantine_commands, name="quarantine")
 commands.add_typer(peer_commands, name="peers")
 commands.command("prune")(prune)
 commands.command("bootstrap")(bootstrap)

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from stepwell.cli.reading import Look
     from stepwell.cli.session import Session
     from stepwell.node import Node
+    from stepwell.sync.bundle import Meta
+    from stepwell.sync.preflight import Preflight
 
 WantsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+BatchSize = Annotated[int, typer.Option(metavar="N", min=1, help="Changes a transaction, about.")]
 PartMb = Annotated[
     float | None,
     typer.Option(metavar="N", help="Cut into parts of about N MB, before compression."),
@@ -53,6 +56,157 @@ def export(
         parameters = {"to": str(to.absolute()), "client": client or "", "since": since}
         look = in_the_foreground(session, node, output, EXPORT, parameters | {"part_mb": part_mb})
         show_export(output, look, context_of(node, look, "write"))
+
+
+def import_file(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Of several parts, the first one.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read it through and say what it would do.")
+    ] = False,
+    batch_size: BatchSize = 1_000,
+    wants_json: WantsJson = False,
+) -> None:
+    """Apply a file of changes: each transaction whole, once, whatever is delivered twice.
+
+    It is read through before anything is written. A transaction that cannot be applied is parked
+    alone, with what depends on it, and told in FILE.errors.jsonl: exit status 3. A kill loses
+    nothing; `stepwell restart ID` goes on behind the last batch, and so does importing it again.
+    """
+    session: Session = context.obj
+    _import(session, file, "import", batch_size, dry_run=dry_run, wants_json=wants_json)
+
+
+def push(
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Option("--file", metavar="FILE", help="The file to be carried to the main.")
+    ],
+    client: Annotated[
+        str | None, typer.Option(metavar="NAME", help="To another peer than the main.")
+    ] = None,
+    part_mb: PartMb = None,
+    wants_json: WantsJson = False,
+) -> None:
+    """Write what the main lacks to a file; say so when its own changes should be pulled first."""
+    from stepwell.cli.output import Output, note
+    from stepwell.sync.jobs import PUSH
+
+    session: Session = context.obj
+    output = Output(wants_json=wants_json)
+    with session.open_node(purpose="sync push") as node:
+        to_node = client if client is not None else node.sync.find_main()
+        node.sync.prepare_export(client=to_node, to=file)
+        due = node.sync.pull_is_due(to_node)
+        if due and not wants_json:
+            note(due)
+            note(
+                f"hint: have {to_node} export, and `stepwell sync pull --file FILE`", indented=True
+            )
+        parameters = {"to": str(file.absolute()), "client": to_node, "part_mb": part_mb}
+        look = in_the_foreground(session, node, output, PUSH, parameters)
+        done = context_of(node, look, "write")
+        show_export(output, look, {**done, "client": to_node, "pull_is_due": bool(due)})
+
+
+def pull(
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Option("--file", metavar="FILE", help="The file that the main has exported.")
+    ],
+    batch_size: BatchSize = 1_000,
+    wants_json: WantsJson = False,
+) -> None:
+    """Apply a file of the main, as `sync import` does."""
+    session: Session = context.obj
+    _import(session, file, "pull", batch_size, dry_run=False, wants_json=wants_json)
+
+
+def _import(
+    session: Session, file: Path, verb: str, batch_size: int, *, dry_run: bool, wants_json: bool
+) -> None:
+    from stepwell.cli.output import DONE, STOPPED, Output, exit_status_of
+    from stepwell.sync.bundle_reader import open_bundle
+    from stepwell.sync.import_job import IMPORT
+    from stepwell.sync.jobs import PULL
+
+    output = Output(wants_json=wants_json)
+    with session.open_node(purpose=f"sync {verb}") as node:
+        found = node.sync.preflight(file)
+        meta = open_bundle(file).meta
+        if dry_run:
+            _show_preflight(output, found, meta)
+            if found.refusals and not wants_json:
+                found.require()
+            raise typer.Exit(exit_status_of(found.refusals[0]) if found.refusals else DONE)
+        found.require()
+        if not wants_json:
+            for note in found.notes:
+                output.line(note.what)
+        parameters: dict[str, object] = {
+            "file": str(file.absolute()),
+            "batch_size": batch_size,
+            "checked": meta.tx_id,
+        }
+        look = in_the_foreground(
+            session, node, output, IMPORT if verb == "import" else PULL, parameters
+        )
+        done = context_of(node, look, "finish")
+    _show_import(output, look, done, file)
+    raise typer.Exit(STOPPED if done["parked"] else DONE)
+
+
+def _show_import(output: Output, look: Look, done: Mapping[str, Any], file: Path) -> None:
+    from stepwell.cli.output import Page
+    from stepwell.cli.text import count, how_many
+
+    if output.wants_json:
+        output.json({"execution_id": look.execution_id, **done})
+        return
+    page = Page()
+    new = done["applied"] + done["conflict"]
+    page.line(f"imported {how_many(new, 'group')} of {done['source_node']}")
+    if done["to_lsn"] >= done["from_lsn"]:
+        page.block(f"LSN {count(done['from_lsn'])} to {count(done['to_lsn'])}")
+    if done["skipped"]:
+        page.block(f"{how_many(done['skipped'], 'group')} skipped: here already")
+    if done["conflicts"]:
+        page.block(f"{how_many(done['conflicts'], 'conflict')} decided")
+        page.hint("`stepwell sync conflicts list` shows who won")
+    if done["released"]:
+        page.block(f"{how_many(done['released'], 'group')} of the quarantine applied")
+    if done["parked"]:
+        page.block(f"{how_many(done['parked'], 'group')} parked: {file}.errors.jsonl")
+        page.hint("`stepwell sync quarantine list` shows why")
+    output.page(page)
+
+
+def _show_preflight(output: Output, found: Preflight, meta: Meta) -> None:
+    from stepwell.cli.output import Page
+    from stepwell.cli.text import how_many
+
+    if output.wants_json:
+        output.json(
+            {
+                "source_node": meta.source_node,
+                "from_lsn": meta.from_lsn,
+                "to_lsn": meta.to_lsn,
+                "new": found.new,
+                "skipped": found.skipped,
+                "will_park": found.will_park,
+                "notes": [note.what for note in found.notes],
+                "refusals": [error.message for error in found.refusals],
+            }
+        )
+        return
+    page = Page()
+    page.line(
+        f"{how_many(found.new, 'group')} of {meta.source_node} would be applied,"
+        f" {found.skipped:,} are here already, {found.will_park:,} would be parked"
+    )
+    for note in found.notes:
+        page.block(note.what)
+    output.page(page)
 
 
 def show_export(output: Output, look: Look, done: Mapping[str, Any]) -> None:

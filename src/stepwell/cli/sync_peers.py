@@ -104,7 +104,7 @@ def prune(
 ) -> None:
     """Take away the changes that every live peer has acknowledged; say who holds the rest.
 
-    A peer acknowledges by its own files: they tell what it has received. Versions, tombstones,
+    A peer acknowledges by its own files: they tell how far it has come. Versions, tombstones,
     conflicts and the audit stay for ever.
     """
     from stepwell.cli.output import Output

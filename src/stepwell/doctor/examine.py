@@ -38,6 +38,7 @@ from stepwell.repository.browse import newest_execution_id
 from stepwell.repository.invariants import Check, in_order
 from stepwell.repository.rule import FIRST, LAST
 from stepwell.repository.surroundings import Known
+from stepwell.sync import invariants as of_sync
 
 CHECK_FAILED = (
     "A check could not be made: a row holds something that no rule foresees, or a statement was"
@@ -56,6 +57,7 @@ EXPLANATIONS: dict[str, str] = {
     **sqlite_values.EXPLANATIONS,
     **explanations.EXPLANATIONS,
     **of_backups.EXPLANATIONS,
+    **of_sync.EXPLANATIONS,
     "check_failed": CHECK_FAILED,
     "jobs_not_loaded": JOBS_NOT_LOADED,
 }
@@ -95,6 +97,7 @@ def examine(
             names = {each.name for each in registry or () if not each.is_built_in} or None
             known = Known(database.clock.now(), names, _timeouts(registry))
             checks |= of_surroundings.checks(database, known) | EPOCHS
+            checks |= of_sync.checks(database, thorough=thorough)
     if execution_id is None and registry is not None:
         checks |= project_checks(registry.invariants.values())
     found += in_order(run_checks(database, checks))

@@ -169,6 +169,7 @@ class StepContext(Locking):
         self._running = running
         self._step = step
         self._connection: GuardedConnection | None = None
+        self._transaction: Transaction | None = None
         self.pending_progress: dict[str, Any] = {}
         self._progress_saved_at = float("-inf")
         self.chunk_label = ""
@@ -283,6 +284,17 @@ class StepContext(Locking):
             )
         return self._connection
 
+    @property
+    def open_transaction(self) -> Transaction:
+        """For Stepwell's own jobs: the transaction that ``connection`` belongs to.
+
+        Raises:
+            StepUsageError: no transaction is open.
+        """
+        if self._transaction is None:
+            raise StepUsageError("cannot use step.open_transaction: no transaction is open here")
+        return self._transaction
+
     @contextmanager
     def transaction(self) -> Iterator[GuardedConnection]:
         """One write transaction: your rows, ``step.context`` and the progress commit together.
@@ -345,11 +357,11 @@ class StepContext(Locking):
     def lend(self, transaction: Transaction) -> Iterator[GuardedConnection]:
         """For the engine: the transaction's connection may be used inside this block."""
         tell_job(self._running.repository.database, transaction, self._running.clock, self._lineage)
-        self._connection = transaction.connection
+        self._connection, self._transaction = transaction.connection, transaction
         try:
             yield self._connection
         finally:
-            self._connection = None
+            self._connection = self._transaction = None
 
     def _lineage(self) -> Lineage:
         return Lineage(

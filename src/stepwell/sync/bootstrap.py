@@ -215,7 +215,7 @@ def _take_as_received(transaction: Transaction, head: Head, node: SyncNode, at: 
                 "epoch": epoch,
                 "seq": seq,
                 "tx_id": "",
-                "hash": "",
+                "hash": head.hashes.get(origin, ""),
                 "result": "skipped",
                 "received_from": head.source_node,
                 "applied_at": at,

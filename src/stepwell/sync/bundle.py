@@ -56,6 +56,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         schema_version: Of the tables of the change log at the source.
         schemas: The fingerprint of each table in the file.
         known: Of each origin, the epoch and the last seq that the source has received.
+        received: Of each node whose log the source reads, its epoch and how far: the receipt.
         part: Counted from 1.
         continues: The tx_id of the group that the part before has begun; empty for none.
         prev_hash: ``sha256`` of the part before, or of the file before that the same client got.
@@ -74,6 +75,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schema_version: int = 0
     schemas: dict[str, str] = {}
     known: dict[str, tuple[int, int]] = {}
+    received: dict[str, tuple[int, int]] = {}
     part: int = 1
     continues: str = ""
     prev_hash: str = ""

@@ -127,7 +127,7 @@ def write_digest(database: Database, path: Path, clock: Clock, *, file_id: str) 
             source_node=peers.own_node(reader, database.location).node_id,
             made_at=utc_text(clock.now()),
             known=peers.known(reader),
-            parked=sorted(_parked(reader)),
+            parked=sorted(parked_rows(reader)),
             tables={name: table.fingerprint for name, table in tables.items()},
         )
         write_records(path, KIND, file_id, head, _ranges(reader, tables))
@@ -154,7 +154,7 @@ def compare(database: Database, digest: RecordFile[Head], *, shown_max: int = 1_
     log.seal_all(database)
     with database.read() as reader:
         tables = tracked_tables(reader)
-        parked = _parked(reader) | {(table, key) for table, key in digest.head.parked}
+        parked = parked_rows(reader) | {(table, key) for table, key in digest.head.parked}
         behind = _behind(peers.known(reader), digest.head.known)
         with closing(_sorted_rows(reader, tables)) as here:
             return _Comparison(digest, here, parked, shown_max).run(behind)
@@ -228,7 +228,8 @@ class _Comparison:
                 self._shown.append(Difference(table_name, key, here, there))
 
 
-def _parked(reader: Reader) -> Parked:
+def parked_rows(reader: Reader) -> Parked:
+    """Table and key of rows that wait, in quarantine or for a person."""
     rows = [*reader.fetch_all(_PARKED), *reader.fetch_all(_WAITING)]
     return {(str(table), str(key)) for table, key in rows}
 

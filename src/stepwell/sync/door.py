@@ -13,10 +13,17 @@ from stepwell.sync.schema import is_made
 
 
 class Door:
-    """One database, perhaps a node, and the one who comes to it."""
+    """One database, perhaps a node, and the one who comes to it.
 
-    def __init__(self, database: Database, clock: Clock, *, actor: str = "library") -> None:
+    Attributes:
+        is_apart: The batch tables are in another database: no commit holds both.
+    """
+
+    def __init__(
+        self, database: Database, clock: Clock, *, actor: str = "library", is_apart: bool = False
+    ) -> None:
         self.database = database
+        self.is_apart = is_apart
         self._clock = clock
         self._actor = actor
 
@@ -37,6 +44,16 @@ class Door:
         self._require_node()
         with self.database.read() as reader:
             return peers.own_node(reader, self.database.location)
+
+    @property
+    def actor(self) -> str:
+        """Who comes, for the audit."""
+        return self._actor
+
+    @property
+    def clock(self) -> Clock:
+        """The time, as it was injected."""
+        return self._clock
 
     def new_file_id(self) -> str:
         """An id by which a file is known, in all its parts."""

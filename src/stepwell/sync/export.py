@@ -91,7 +91,9 @@ def prepare(
         if client is not None:
             get_peer(reader, client, "export for")
             state = peers.find_state(reader, client, "out")
-        after = since if since is not None else state.last_lsn if state else 0
+        after = since
+        if after is None:  # For anybody: whatever is kept.
+            after = state.last_lsn if state else 0 if client else node.horizon_lsn - 1
         _require_kept(after, node.horizon_lsn, node.last_lsn, client)
         return Meta(
             tx_id=file_id,
@@ -105,6 +107,11 @@ def prepare(
             schema_version=VERSION,
             schemas={t.name: t.fingerprint for t in tracked_tables(reader).values()},
             known=peers.known(reader),
+            received={
+                each.client_id: (each.peer_epoch, each.last_lsn)
+                for each in peers.list_states(reader, "in")
+                if each.peer_epoch
+            },
             prev_hash=(state.last_hash if state else None) or "",
         )
 

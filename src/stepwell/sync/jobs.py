@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from stepwell.job.job import Job
 from stepwell.job.parameters import Parameters
 from stepwell.job.step import TaskletStep
+from stepwell.sync.import_job import import_job
 
 if TYPE_CHECKING:
     from stepwell.job.registry import JobRegistry
     from stepwell.sync.session import Sync
 
 EXPORT = "stepwell.sync.export"
+PUSH = "stepwell.sync.push"
+PULL = "stepwell.sync.pull"
 ORIGIN = "built in"
 MB = 1_000_000
 
@@ -44,9 +47,12 @@ class _Stopped(Exception):
 def add_sync_jobs(registry: JobRegistry, sync: Callable[[], Sync]) -> None:
     """Register the jobs as ones that nobody has defined."""
     registry.add(export_job(sync), origin=ORIGIN)
+    registry.add(export_job(sync, name=PUSH), origin=ORIGIN)
+    registry.add(import_job(sync), origin=ORIGIN)
+    registry.add(import_job(sync, name=PULL), origin=ORIGIN)
 
 
-def export_job(sync: Callable[[], Sync]) -> Job:
+def export_job(sync: Callable[[], Sync], *, name: str = EXPORT) -> Job:
     """Writes changes to a file that is whole or not there.
 
     A restart writes the same file: its id is recorded before its first byte.
@@ -83,7 +89,7 @@ def export_job(sync: Callable[[], Sync]) -> Job:
         }
 
     return Job(
-        EXPORT,
+        name,
         description="writes the changes that a peer lacks to a file",
         parameters=ExportParameters,
         identity="each-start",

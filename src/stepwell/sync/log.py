@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -285,6 +286,8 @@ def _change(row: Row) -> Change:
     for name in ("payload", "before"):
         text = values[name]
         values[name] = NULL if text is None else msgspec.Raw(text.encode())
+    # A default is left out of a line, and of a hash, only when it is the very object.
+    values["boundary"] = intern(values["boundary"])
     resolves, lineage, extra = values["resolves"], values["lineage"], values["extra"]
     values["resolves"] = () if resolves is None else _resolves.decode(resolves)
     values["lineage"] = None if lineage is None else _lineage.decode(lineage)

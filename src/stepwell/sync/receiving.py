@@ -2,17 +2,199 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from stepwell.database.transaction import Transaction
-from stepwell.sync import bootstrap, peers, snapshot
+from stepwell.sync import bootstrap, log, peers, receipt, snapshot
+from stepwell.sync.apply import Applied, Applier, applying
+from stepwell.sync.audit import record_audit
 from stepwell.sync.bootstrap import Bootstrapped
+from stepwell.sync.bundle_reader import Bundle, Checked, open_bundle
+from stepwell.sync.change import Change, Values
+from stepwell.sync.conflict import Conflict, Status, get_conflict, list_conflicts
 from stepwell.sync.door import Door
 from stepwell.sync.peers import SyncNode
+from stepwell.sync.preflight import Preflight, preflight
+from stepwell.sync.quarantine import Quarantined, get_quarantined, list_quarantine
+from stepwell.sync.resolution import Resolved, Take, reopen, resolve
+
+Answer = TypeVar("Answer")
 
 
 class Receiving(Door):
     """See the module."""
+
+    # --- files
+
+    def preflight(self, file: str | Path) -> Preflight:
+        """Read a whole file; answer what an import would do. Nothing is written.
+
+        Raises:
+            NoSuchBundle, ForeignFile, BundleTorn, BundleDamaged, …: the file cannot be read.
+        """
+        self._require_node()
+        log.seal_all(self.database)
+        with self.database.read() as reader:
+            return preflight(reader, open_bundle(Path(file)), at=self._clock.now())
+
+    def finish_import(
+        self, bundle: Bundle, checked: Checked, counts: Mapping[str, int]
+    ) -> int | None:
+        """For the job: every group of a file is in; how far its source has come in this log."""
+        meta, at = bundle.meta, self._clock.now()
+        result = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+
+        def fact(transaction: Transaction) -> int | None:
+            detail: dict[str, object] = {"from": meta.source_node, "to_lsn": checked.to_lsn}
+            self._audit(transaction, "import", str(bundle.path), {**detail, **counts})
+            told = f"imported up to LSN {checked.to_lsn}: {result or 'nothing new'}"
+            return receipt.finish(transaction, meta, checked, result=told, at=at)
+
+        return self.database.run(fact, what=f"record the import of {str(bundle.path)!r}")
+
+    # --- what waits for a person
+
+    def list_conflicts(
+        self, *, status: Status | None = None, before: int | None = None, limit: int = 100
+    ) -> list[Conflict]:
+        """A page of conflicts, the newest first."""
+        self._require_node()
+        with self.database.read() as reader:
+            page = {"limit": limit} | ({} if before is None else {"before": before})
+            return list_conflicts(reader, status=status, **page)
+
+    def get_conflict(self, conflict_id: int) -> Conflict:
+        """The conflict of this id.
+
+        Raises:
+            NoSuchConflict: there is none.
+        """
+        self._require_node()
+        with self.database.read() as reader:
+            return get_conflict(reader, conflict_id)
+
+    def resolve(
+        self, conflict_id: int, *, take: Take, values: Values | None = None, actor: str = ""
+    ) -> Resolved:
+        """Settle a conflict: a transaction of this node, which travels like any other.
+
+        Raises:
+            NoSuchConflict: there is none of this id.
+            CannotResolve: it is settled already, or cannot be settled so.
+        """
+        return self._apply(
+            lambda applier: resolve(applier, conflict_id, take, values=values),
+            what=f"resolve conflict {conflict_id}",
+            actor=actor,
+        )
+
+    def reopen(self, conflict_id: int, *, actor: str = "") -> None:
+        """Have a conflict wait for a person again; its rows stay as they are until then.
+
+        Raises:
+            NoSuchConflict: there is none of this id.
+            CannotResolve: it waits already.
+        """
+        self._require_node()
+        at, by = self._clock.now(), actor or self._actor
+        self.database.run(
+            lambda transaction: reopen(transaction, conflict_id, at=at, actor=by),
+            what=f"reopen conflict {conflict_id}",
+        )
+
+    def list_quarantine(
+        self, *, is_open: bool | None = True, before: int | None = None, limit: int = 100
+    ) -> list[Quarantined]:
+        """A page of parked groups, the newest first; ``is_open`` None: also closed ones."""
+        self._require_node()
+        with self.database.read() as reader:
+            page = {"limit": limit} | ({} if before is None else {"before": before})
+            return list_quarantine(reader, is_open=is_open, **page)
+
+    def get_quarantined(self, quarantine_id: int) -> Quarantined:
+        """The parked group of this id.
+
+        Raises:
+            NoSuchQuarantine: there is none.
+        """
+        self._require_node()
+        with self.database.read() as reader:
+            return get_quarantined(reader, quarantine_id)
+
+    def changes_in_quarantine(self, quarantine_id: int, *, limit: int = 100) -> list[Change]:
+        """The first changes of a parked group.
+
+        Raises:
+            NoSuchQuarantine: there is none.
+        """
+        self._require_node()
+        with self.database.read() as reader:
+            parked = get_quarantined(reader, quarantine_id)
+            group = log.read_group(reader, parked.origin, parked.epoch, parked.seq)
+            return list(islice(group, limit))
+
+    def retry(self, quarantine_id: int, *, actor: str = "") -> Applied:
+        """Try a parked group again.
+
+        Raises:
+            NoSuchQuarantine, CannotResolve: there is none that waits.
+        """
+        return self._apply(
+            lambda applier: self._told("retry", quarantine_id, applier, applier.retry),
+            what=f"retry quarantined group {quarantine_id}",
+            actor=actor,
+        )
+
+    def retry_all(self, *, actor: str = "") -> list[Applied]:
+        """Try every parked group again; answers those that were applied."""
+        return self._apply(
+            lambda applier: applier.retry_all(), what="retry quarantined groups", actor=actor
+        )
+
+    def drop(self, quarantine_id: int, *, actor: str = "") -> Applied:
+        """Give a parked group up: its effect never comes here.
+
+        Raises:
+            NoSuchQuarantine, CannotResolve: there is none that waits.
+        """
+        return self._apply(
+            lambda applier: self._told("drop", quarantine_id, applier, applier.drop),
+            what=f"drop quarantined group {quarantine_id}",
+            actor=actor,
+        )
+
+    def _told(
+        self,
+        action: str,
+        quarantine_id: int,
+        applier: Applier,
+        do: Callable[[int], Applied],
+    ) -> Applied:
+        applied = do(quarantine_id)
+        record_audit(
+            applier.transaction,
+            at=applier.at,
+            actor=applier.actor,
+            action=action,
+            subject=f"quarantined group {quarantine_id}",
+            detail={"result": applied.result},
+        )
+        return applied
+
+    def _apply(self, do: Callable[[Applier], Answer], *, what: str, actor: str) -> Answer:
+        self._require_node()
+        by = actor or self._actor
+
+        def fact(transaction: Transaction) -> Answer:
+            at = self._clock.now()
+            node = peers.own_node(transaction)
+            with applying(transaction, source_node=node.node_id, at=at, actor=by) as applier:
+                return do(applier)
+
+        return self.database.run(fact, what=what)
 
     # --- a new beginning
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stepwell.database.transaction import Transaction
-from stepwell.errors import InvalidPeer
+from stepwell.errors import InvalidPeer, NoSuchPeer
 from stepwell.sync import digest, export, peers, prune, snapshot
 from stepwell.sync.bundle import Meta
 from stepwell.sync.bundle_writer import require_free
@@ -127,6 +127,39 @@ class Sending(Door):
                 fields={"peer": peer, "source_node": source},
             )
         return digest.compare(self.database, opened)
+
+    def find_main(self) -> str:
+        """The one live main that is known here, to which a push goes.
+
+        Raises:
+            NoSuchPeer: there is none, or there are several.
+        """
+        mains = [p.node_id for p in self.list_peers() if p.is_main and p.retired_at is None]
+        if len(mains) != 1:
+            told = f"several are: {', '.join(mains)}" if mains else "none is"
+            raise NoSuchPeer(
+                f"cannot find the main node to push to: {told} known here",
+                hint="name it with `--client NAME`"
+                if mains
+                else "`stepwell sync peers add NAME --main` makes it known",
+                fields={"known": mains},
+            )
+        return mains[0]
+
+    def pull_is_due(self, peer: str) -> str:
+        """Why a peer's changes should be taken before the next push to it; empty when nothing is.
+
+        By files nobody is told what a peer has; but what it was sent last it has not answered yet.
+        """
+        self._require_node()
+        with self.database.read() as reader:
+            sent = peers.find_state(reader, peer, "out")
+            taken = peers.find_state(reader, peer, "in")
+        if taken is None:
+            return f"a pull is due: nothing of {peer} was ever imported here"
+        if sent is not None and sent.last_hash is not None and sent.updated_at > taken.updated_at:
+            return f"a pull is due: nothing of {peer} was imported since the last push to it"
+        return ""
 
     # --- the others
 

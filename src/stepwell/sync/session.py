@@ -17,6 +17,7 @@ from stepwell.sync import baseline, capture, log, peers
 from stepwell.sync.audit import Audit, list_audit
 from stepwell.sync.change import Lineage
 from stepwell.sync.peers import Peer, SyncNode, SyncState
+from stepwell.sync.policy import check_policy, encode_policy, parse_policy
 from stepwell.sync.receiving import Receiving
 from stepwell.sync.schema import make_tables
 from stepwell.sync.sending import Sending
@@ -109,15 +110,19 @@ class Sync(Sending, Receiving):
 
         Raises:
             CannotTrack: it has no declared key, or is no table.
+            InvalidPolicy: the table cannot be decided so.
             NoSyncNode: the database is none.
         """
         self._require_node()
+        asked = parse_policy(policy)
 
         def fact(transaction: Transaction) -> None:
             at = self._clock.now()
-            changed = capture.track(
-                transaction, table, at=at, policy=_policy_text(policy), baseline=with_rows
-            )
+            text = encode_policy(asked)
+            changed = capture.track(transaction, table, at=at, policy=text, baseline=with_rows)
+            for tracked in tracked_tables(transaction).values():
+                if tracked.name.lower() == table.lower():
+                    check_policy(asked, tracked.shape)
             if changed:
                 self._audit(transaction, "track", table, {"with_rows": with_rows})
 
@@ -164,7 +169,3 @@ class Sync(Sending, Receiving):
         self._require_node()
         with self.database.read() as reader:
             return list_audit(reader, since=since or _LONG_AGO, limit=limit)
-
-
-def _policy_text(policy: str) -> str:
-    return f'{{"rows":"{policy}"}}'

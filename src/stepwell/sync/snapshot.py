@@ -23,8 +23,11 @@ from stepwell.database.prepared import Prepared, Row
 from stepwell.database.shape import TableShape
 from stepwell.database.transaction import Reader
 from stepwell.database.types import utc_text
+from stepwell.errors import CannotBootstrap
 from stepwell.sync import baseline, capture, log, peers
-from stepwell.sync.change import NULL, decode_values, encode_values
+from stepwell.sync.change import NULL, decode_values, encode_values, hash_of
+from stepwell.sync.quarantine import count_open
+from stepwell.sync.received import find_received
 from stepwell.sync.record_file import RecordFile, write_records
 from stepwell.sync.rows import read_row
 from stepwell.sync.table import TrackedTable, tracked_tables
@@ -59,6 +62,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
         lsn: Where the log of ``source_node`` stood.
         known: Of each origin, the epoch and the last seq that is in the rows.
         last_hlc: The greatest stamp in it.
+        hashes: Of the last group of each origin; left out where its changes are pruned.
         schemas: The fingerprint of each table.
     """
 
@@ -70,6 +74,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     lsn: int
     last_hlc: int
     known: dict[str, tuple[int, int]]
+    hashes: dict[str, str]
     schemas: dict[str, str]
 
 
@@ -111,6 +116,7 @@ def write_snapshot(database: Database, path: Path, clock: Clock, *, file_id: str
 
     Raises:
         CaptureBroken: a change may have been missed.
+        CannotBootstrap: groups are in quarantine: they are received, and in no row.
         BundleExists, CompressionMissing, DatabaseError: it cannot be written.
     """
     with database.read() as reader:
@@ -118,6 +124,7 @@ def write_snapshot(database: Database, path: Path, clock: Clock, *, file_id: str
     baseline.log_baselines(database, at=clock.now())
     with _sealed(database) as reader:
         node = peers.own_node(reader, database.location)
+        _require_nothing_parked(reader, path)
         tables = parents_first(tracked_tables(reader).values())
         head = Head(
             file_id=file_id,
@@ -128,6 +135,7 @@ def write_snapshot(database: Database, path: Path, clock: Clock, *, file_id: str
             lsn=node.last_lsn,
             last_hlc=node.last_hlc,
             known=peers.known(reader),
+            hashes=_hashes(reader),
             schemas={table.name: table.fingerprint for table in tables},
         )
         write_records(path, KIND, file_id, head, _lines(reader, tables))
@@ -142,6 +150,29 @@ def open_snapshot(path: Path) -> RecordFile[Head]:
             none, or cannot be read.
     """
     return RecordFile(path, KIND, Head, hint=HINT)
+
+
+def _hashes(reader: Reader) -> dict[str, str]:
+    """By which a last group that is delivered again is known to be the same."""
+    found = {}
+    for origin, (epoch, seq) in peers.known(reader).items():
+        received = find_received(reader, origin, epoch, seq)
+        if received is not None:
+            found[origin] = received[0]
+        elif any(True for _ in log.read_group(reader, origin, epoch, seq)):
+            found[origin] = hash_of(log.read_group(reader, origin, epoch, seq))
+    return found
+
+
+def _require_nothing_parked(reader: Reader, path: Path) -> None:
+    waiting = count_open(reader)
+    if waiting:
+        raise CannotBootstrap(
+            f"cannot write all rows to {str(path)!r}: {waiting} groups are in quarantine, and so"
+            " in no row",
+            hint="`stepwell sync quarantine list`: settle them first",
+            fields={"file": str(path), "waiting": waiting},
+        )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A peer's cursor moves by what its files say that it has; what every peer has may be pruned."""
+"""A peer's cursor moves by what its own files say; what every peer has may be pruned."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from stepwell.errors import BehindHorizon
 from stepwell.sync import acknowledge as receipts
-from stepwell.sync.acknowledge import Known
+from stepwell.sync.acknowledge import Received
 from stepwell.sync.bundle_reader import open_bundle
 from stepwell.sync.session import Sync
 from tests.support.change_log import execute, log_of
@@ -32,10 +32,12 @@ def item(sync: Sync) -> Sync:
     return sync
 
 
-def acknowledge(sync: Sync, known: Known, epoch: int = 1) -> int:
-    """The peer's file has said ``known``."""
+def acknowledge(sync: Sync, received: Received, epoch: int = 1) -> int:
+    """The peer's file has said ``received``."""
     at = sync.database.clock.now()
-    return sync.database.run(lambda t: receipts.acknowledge(t, "main", known, epoch=epoch, at=at))
+    return sync.database.run(
+        lambda t: receipts.acknowledge(t, "main", received, epoch=epoch, at=at)
+    )
 
 
 def cursor(sync: Sync) -> int | None:
@@ -46,24 +48,32 @@ def cursor(sync: Sync) -> int | None:
 def test_a_cursor_stands_behind_the_last_group_that_the_peer_has(item: Sync) -> None:
     assert None is cursor(item)
     assert 0 == acknowledge(item, {})
-    assert 3 == acknowledge(item, {"shop-1": (1, 2), "other": (1, 9)})
+    assert 3 == acknowledge(item, {"shop-1": (1, 3), "other": (1, 9)})
     assert 3 == cursor(item)
-    assert 6 == acknowledge(item, {"shop-1": (1, 3)})
+    assert 6 == acknowledge(item, {"shop-1": (1, 6)})
     # An older file that comes late moves nothing back.
     assert 6 == acknowledge(item, {"shop-1": (1, 1)})
 
 
 def test_a_cursor_goes_back_when_the_peer_was_restored(item: Sync) -> None:
-    acknowledge(item, {"shop-1": (1, 3)})
+    acknowledge(item, {"shop-1": (1, 6)})
 
     assert 1 == acknowledge(item, {"shop-1": (1, 1)}, epoch=2)
     assert 1 == cursor(item)
 
 
+def test_what_a_peer_says_of_an_epoch_that_is_over_counts_no_more(item: Sync) -> None:
+    acknowledge(item, {"shop-1": (1, 3)})
+    item.rejoin()
+
+    assert 3 == acknowledge(item, {"shop-1": (1, 6)})
+    assert 6 == acknowledge(item, {"shop-1": (2, 99)})
+
+
 def test_the_next_export_begins_where_the_peer_stands(item: Sync, tmp_path: Path) -> None:
     item.export(tmp_path / "1.jsonl", client="main")
     first = open_bundle(tmp_path / "1.jsonl")
-    acknowledge(item, {"shop-1": (1, 2)})
+    acknowledge(item, {"shop-1": (1, 3)})
     item.export(tmp_path / "2.jsonl", client="main")
     second = open_bundle(tmp_path / "2.jsonl")
 
@@ -74,10 +84,10 @@ def test_the_next_export_begins_where_the_peer_stands(item: Sync, tmp_path: Path
 
 def test_what_every_live_peer_has_is_pruned_and_nothing_else(item: Sync, tmp_path: Path) -> None:
     item.add_peer("shop-2")
-    acknowledge(item, {"shop-1": (1, 3)})
+    acknowledge(item, {"shop-1": (1, 6)})
     assert 0 == item.prune().changes
     item.retire_peer("shop-2")
-    acknowledge(item, {"shop-1": (1, 3)})
+    acknowledge(item, {"shop-1": (1, 6)})
     execute(item.database, "INSERT INTO item VALUES (7, 0)")
 
     assert (7, 6) == (item.prune(dry_run=True).below_lsn, item.prune(dry_run=True).changes)

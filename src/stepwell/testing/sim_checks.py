@@ -1,0 +1,165 @@
+"""The oracles of a simulation: what must hold of nodes that have received the same (L1 to L8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from stepwell.database.transaction import Reader
+from stepwell.finding import Severity
+from stepwell.sync import peers
+from stepwell.sync.change import RowKey, Values, key_text
+from stepwell.sync.conflict import list_conflicts
+from stepwell.sync.digest import parked_rows
+from stepwell.sync.invariants import examine
+from stepwell.sync.log import seal_all
+from stepwell.sync.rows import read_rows_after, same_row
+from stepwell.sync.table import tracked_tables
+from stepwell.sync.versions import find_version
+from stepwell.testing.sim_node import Packet, SimNode
+
+Rows = dict[RowKey, Values]
+
+
+def rows_of(node: SimNode) -> Rows:
+    """Every tracked row of a node."""
+    seal_all(node.database)
+    found: Rows = {}
+    with node.database.read() as reader:
+        for table in tracked_tables(reader).values():
+            for row in read_rows_after(reader, table.shape, None, 10_000):
+                key = key_text({name: row[name] for name in table.key})
+                found[RowKey(table.name, key)] = row
+    return found
+
+
+def parked_of(node: SimNode) -> set[RowKey]:
+    """Rows that wait for a person, or for a cause that has not come."""
+    with node.database.read() as reader:
+        return {RowKey(*row) for row in parked_rows(reader)}
+
+
+def differences(nodes: Sequence[SimNode]) -> list[str]:
+    """L1: rows that are not equal on all nodes, parked ones apart."""
+    first, *others = nodes
+    ours = rows_of(first)
+    found = []
+    for other in others:
+        theirs = rows_of(other)
+        parked = parked_of(first) | parked_of(other)
+        with first.database.read() as reader:
+            tables = tracked_tables(reader)
+        for key in sorted((ours.keys() | theirs.keys()) - parked):
+            here, there = ours.get(key), theirs.get(key)
+            shape = tables[key.table_name].shape
+            if (here is None) != (there is None) or (
+                here is not None and there is not None and not same_row(shape, here, there)
+            ):
+                found.append(
+                    f"L1 {key.table_name} {key.pk_json}: {first.name} has {here}"
+                    f" ({_version(first, key)}), {other.name} has {there} ({_version(other, key)})"
+                )
+    return found
+
+
+def _version(node: SimNode, key: RowKey) -> str:
+    with node.database.read() as reader:
+        version = find_version(reader, key)
+    return "none" if version is None else f"{version.id}, length {version.causal_length}"
+
+
+def twice(node: SimNode, packets: Iterable[Packet]) -> list[str]:
+    """L3: everything that was ever sent to a node, sent again, changes nothing."""
+    before, parked = rows_of(node), parked_of(node)
+    for packet in packets:
+        if packet.receiver == node.name:
+            node.receive_what_fits(packet)
+    after = rows_of(node)
+    return [] if (before, parked) == (after, parked_of(node)) else [f"L3 on {node.name}"]
+
+
+def losers(nodes: Sequence[SimNode], packets: Iterable[Packet]) -> list[str]:
+    """L4: a version that is neither a row's, nor before it, nor equal to it, is recorded."""
+    bases: dict[tuple[RowKey, str], set[str]] = {}
+    images: dict[tuple[RowKey, str], object] = {}
+    for packet in packets:
+        for group in packet.groups():
+            for change in group:
+                place = (change.key, change.version.id)
+                known = {v for v in (change.base, *change.resolves) if v is not None}
+                bases.setdefault(place, set()).update(known)
+                images[place] = change.new_values() if change.op != "D" else None
+    recorded: set[tuple[RowKey, str | None]] = set()
+    for node in nodes:
+        with node.database.read() as reader:
+            for conflict in list_conflicts(reader, limit=100_000):
+                recorded |= {
+                    (conflict.key, conflict.our_version),
+                    (conflict.key, conflict.their_version),
+                }
+    with nodes[0].database.read() as reader:
+        return _unrecorded(reader, bases, images, recorded, parked_rows(reader))
+
+
+def _unrecorded(
+    reader: Reader,
+    bases: dict[tuple[RowKey, str], set[str]],
+    images: dict[tuple[RowKey, str], object],
+    recorded: set[tuple[RowKey, str | None]],
+    parked: Iterable[tuple[str, str]],
+) -> list[str]:
+    simple = {"note", "master"}
+    left_out = {RowKey(*row) for row in parked}
+    found = []
+    for key in sorted({key for key, _ in bases if key.table_name in simple} - left_out):
+        now = find_version(reader, key)
+        before = {now.id} if now is not None else set()
+        waiting = list(before)
+        while waiting:
+            for base in bases.get((key, waiting.pop()), ()):
+                if base not in before:
+                    before.add(base)
+                    waiting.append(base)
+        last = images.get((key, now.id)) if now is not None else None
+        for other, version in bases:
+            is_lost = version not in before and (key, version) not in recorded
+            if other == key and is_lost and images[key, version] != last:
+                found.append(f"L4 {key.table_name} {key.pk_json}: {version} is nowhere")
+    return found
+
+
+def passed(nodes: Sequence[SimNode]) -> list[str]:
+    """L8: what a cursor has passed has been received."""
+    by_name = {node.name: node for node in nodes}
+    found = []
+    for node in nodes:
+        with node.database.read() as reader:
+            states = peers.list_states(reader, "in")
+            known = peers.known(reader)
+        for state in states:
+            source = by_name[state.client_id]
+            for packet_change in _log_until(source, state.last_lsn):
+                origin, epoch, seq = packet_change
+                if origin != node.name and (epoch, seq) > known.get(origin, (0, 0)):
+                    found.append(
+                        f"L8 {node.name} has passed {origin}.{epoch}.{seq} of {state.client_id}"
+                    )
+    return found
+
+
+def _log_until(node: SimNode, lsn: int) -> list[tuple[str, int, int]]:
+    from stepwell.sync.log import changes_of
+
+    return [(c.origin, c.epoch, c.seq) for c in changes_of(node.database, 0, lsn)]
+
+
+def findings(nodes: Sequence[SimNode]) -> list[str]:
+    """What the doctor sees of each node alone."""
+    found = []
+    for node in nodes:
+        with node.database.read() as reader:
+            found += [
+                f"{finding.rule} on {node.name}: {finding.where}: {finding.what}"
+                for finding in examine(reader)
+                if finding.severity is Severity.ERROR
+            ]
+    return found

@@ -1,0 +1,124 @@
+"""What the nodes of a simulation write: small tables with few keys, so that they meet often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stepwell.testing.dice import Dice
+
+IDS = 6  # Keys of a table: nodes write the same rows.
+VALUES = 5
+
+
+@dataclass(frozen=True)
+class SimTable:
+    """A table that every node has.
+
+    Attributes:
+        sql: Statements that make it, for both databases.
+        policy: As ``sync track --policy`` takes it.
+        row: The values of a new row behind its id.
+        change: A SET clause.
+    """
+
+    name: str
+    sql: tuple[str, ...]
+    policy: str
+    row: Callable[[Dice], tuple[object, ...]]
+    change: Callable[[Dice], str]
+
+
+def _number(dice: Dice) -> int:
+    return dice.below(VALUES)
+
+
+NOTE = SimTable(
+    "note",
+    ("CREATE TABLE note (id INTEGER NOT NULL PRIMARY KEY, a INTEGER, b TEXT)",),
+    "lww",
+    lambda dice: (_number(dice), f"text {_number(dice)}"),
+    lambda dice: dice.choose((f"a = {_number(dice)}", f"b = 'text {_number(dice)}'", "a = NULL")),
+)
+MASTER = SimTable(
+    "master",
+    ("CREATE TABLE master (id INTEGER NOT NULL PRIMARY KEY, a INTEGER)",),
+    "main_wins",
+    lambda dice: (_number(dice),),
+    lambda dice: f"a = {_number(dice)}",
+)
+COUNTER = SimTable(
+    "counter",
+    (
+        """CREATE TABLE counter (
+            id INTEGER NOT NULL PRIMARY KEY, n INTEGER NOT NULL, m INTEGER NOT NULL, b INTEGER
+        )""",
+    ),
+    '{"rows":"columns","columns":{"n":"delta","m":"max"}}',
+    lambda dice: (_number(dice), _number(dice), _number(dice)),
+    lambda dice: dice.choose(
+        (f"n = n + {1 + _number(dice)}", f"m = {_number(dice)}", f"b = {_number(dice)}")
+    ),
+)
+CODED = SimTable(
+    "coded",
+    (
+        "CREATE TABLE coded (id INTEGER NOT NULL PRIMARY KEY, code INTEGER, a INTEGER)",
+        "CREATE UNIQUE INDEX coded_code ON coded (code)",
+    ),
+    "lww",
+    lambda dice: (_number(dice), _number(dice)),
+    lambda dice: dice.choose((f"code = {_number(dice)}", f"a = {_number(dice)}", "code = NULL")),
+)
+PARENT = SimTable(
+    "parent",
+    ("CREATE TABLE parent (id INTEGER NOT NULL PRIMARY KEY, a INTEGER)",),
+    "lww",
+    lambda dice: (_number(dice),),
+    lambda dice: f"a = {_number(dice)}",
+)
+CHILD = SimTable(
+    "child",
+    (
+        """CREATE TABLE child (
+            id INTEGER NOT NULL PRIMARY KEY, parent INTEGER NOT NULL REFERENCES parent (id),
+            a INTEGER
+        )""",
+    ),
+    "lww",
+    lambda dice: (dice.below(IDS), _number(dice)),
+    lambda dice: dice.choose((f"a = {_number(dice)}", f"parent = {dice.below(IDS)}")),
+)
+PERSON = SimTable(
+    "person",
+    ("CREATE TABLE person (id INTEGER NOT NULL PRIMARY KEY, a INTEGER)",),
+    "manual",
+    lambda dice: (_number(dice),),
+    lambda dice: f"a = {_number(dice)}",
+)
+
+ALL = (NOTE, MASTER, COUNTER, CODED, PARENT, CHILD, PERSON)
+
+
+def some_statement(dice: Dice, table: SimTable, *, is_sqlite: bool) -> str:
+    """One change of a table, which a constraint may refuse."""
+    key = dice.below(IDS)
+    match dice.below(8):
+        case 0 | 1 | 2:
+            values = ", ".join(map(_literal, (key, *table.row(dice))))
+            verb = "INSERT"
+            if is_sqlite:
+                verb = dice.choose(("INSERT", "INSERT", "INSERT OR REPLACE", "INSERT OR IGNORE"))
+            return f"{verb} INTO {table.name} VALUES ({values})"
+        case 3 | 4 | 5:
+            return f"UPDATE {table.name} SET {table.change(dice)} WHERE id = {key}"
+        case 6:
+            return f"DELETE FROM {table.name} WHERE id = {key}"
+        case _:
+            if table.name in ("parent", "child"):
+                return f"UPDATE {table.name} SET {table.change(dice)} WHERE id >= {key}"
+            return f"UPDATE {table.name} SET id = {dice.below(IDS)} WHERE id = {key}"
+
+
+def _literal(value: object) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value)
