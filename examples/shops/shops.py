@@ -6,7 +6,8 @@
     stepwell --config shop-1.toml run week store=1 begins=2026-03-02
 
 Each node has its settings and its database in this folder. Companies, stores and budgets are
-written at head office, visits in the shops. What carries the changes is not in here: `stepwell sync`.
+written at head office, visits in the shops. What carries the changes is
+not in here: `stepwell sync`.
 """
 
 from collections.abc import Iterator
