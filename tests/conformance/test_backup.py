@@ -99,6 +99,22 @@ def test_a_copy_holds_what_was_committed_and_its_manifest_says_so(
     assert manifest.copy_bytes == copier.folder.copy_path("night").stat().st_size
 
 
+def test_the_manifest_says_where_the_change_log_ends(node: Node, copier: Copier) -> None:
+    with node.database.write() as transaction:
+        transaction.connection.execute("CREATE TABLE store (id INTEGER NOT NULL PRIMARY KEY)")
+    node.sync.init("shop-1")
+    empty = copier.create("empty")
+    node.sync.track("store")
+    with node.database.write() as transaction:
+        transaction.connection.execute("INSERT INTO store (id) VALUES (1), (2)")
+    last = node.sync.status().node.last_lsn
+    full = copier.create("full")
+
+    assert (0, last) == (empty.lsn, full.lsn)
+    assert last >= 2
+    assert ([], []) == (full.findings, copier.verify("full").findings)
+
+
 def test_a_restore_brings_back_the_state_of_the_copy_and_keeps_the_other(
     settings: Settings, copier: Copier, clock: FrozenClock
 ) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from datetime import datetime
 from importlib.metadata import version
 
+from sqlalchemy import text
+
 from stepwell.backup.folder import BackupFolder, check_name
 from stepwell.backup.manifest import FINDINGS_MAX, FORMAT, Found, Manifest, sha256_of, to_text
 from stepwell.clock import Clock
@@ -17,9 +19,12 @@ from stepwell.database.copies import Contents, Copies, CopyFiles
 from stepwell.database.durable import move_into_place, write_text
 from stepwell.database.epoch import current_epoch
 from stepwell.database.migrations import HEAD, migrate
+from stepwell.database.prepared import Prepared
 from stepwell.database.transaction import Reader
 from stepwell.errors import BackupError, SchemaTooNew, StatementFailed
 from stepwell.finding import Finding
+
+LAST_LSN = Prepared(text("SELECT last_lsn FROM sync_node"))
 
 # The doctor's: every broken promise about the rows that a reader of a copy can see.
 Examine = Callable[[Reader], list[Finding]]
@@ -55,6 +60,7 @@ def create_backup(
             if not of_anything:
                 refuse_unreadable(contents, f"{what} of {copies.location!r}")
             format_ = contents.schema_version
+            lsn = _lsn(reader, contents)
             epoch = _epoch(reader) if format_ else 0
             findings = examined(copies, reader, examine) if format_ == HEAD else []
         if format_ and format_ < HEAD:
@@ -75,6 +81,7 @@ def create_backup(
             tables=contents.tables,
             findings=[Found.of(finding) for finding in findings[:FINDINGS_MAX]],
             findings_count=len(findings),
+            lsn=lsn,
         )
         # The manifest goes first: a copy that has its name is never without it.
         write_text(folder.partial_path(manifest_path), to_text(manifest))
@@ -108,6 +115,14 @@ def refuse_unreadable(contents: Contents, what: str) -> None:
             hint="upgrade Stepwell",
             fields={"format": contents.schema_version, "format_max": HEAD},
         )
+
+
+def _lsn(reader: Reader, contents: Contents) -> int | None:
+    """Where the change log of the copy ends; None when it has none."""
+    if not {"sync_node", "public.sync_node"} & contents.tables.keys():
+        return None
+    row = reader.fetch_one(LAST_LSN)
+    return int(row[0]) if row else None
 
 
 def _epoch(reader: Reader) -> int:
