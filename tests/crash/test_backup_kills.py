@@ -18,6 +18,8 @@ import pytest
 from stepwell.testing import Ended, KillPoint, WarmParent
 from tests.support.backups import Copier, fill, state
 
+pytestmark = pytest.mark.timeout(600)  # Each copy of PostgreSQL takes a second or more.
+
 CREATE = "tests.support.backups:create"
 RESTORE = "tests.support.backups:restore"
 PRUNE = "tests.support.backups:prune"
