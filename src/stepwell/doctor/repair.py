@@ -109,12 +109,19 @@ class Surgeon:
     def repair(self, findings: list[Finding]) -> Outcome:
         """Mend ``findings`` and what comes to light behind them."""
         outcome = Outcome(before=findings, after=findings)
-        pending = self._pending(findings)
+        self._mend_in_rounds(outcome)
+        for each in outcome.not_repaired:
+            finding = each.finding
+            logger.warning("%s at %s was not mended: %s", finding.code, finding.where, each.why)
+        return outcome
+
+    def _mend_in_rounds(self, outcome: Outcome) -> None:
+        pending = self._pending(outcome.before)
         if pending:
             outcome.copy = self._copy(self._database)
         for _ in range(ROUNDS_MAX):
             if not pending:
-                return outcome
+                return
             done = len(outcome.repaired)
             self._round(pending, outcome)
             outcome.after = examine(self._database, registry=self._registry, folder=self._folder)
@@ -124,10 +131,9 @@ class Surgeon:
                 if _key(finding) in self._failed
             ]
             if len(outcome.repaired) == done:
-                return outcome
+                return
             pending = self._pending(outcome.after)
         logger.warning("findings are left after %d rounds of repairs", ROUNDS_MAX)
-        return outcome
 
     def _pending(self, findings: list[Finding]) -> list[Finding]:
         return [
@@ -166,7 +172,8 @@ class Surgeon:
             # Another repair may have to come first, or has answered it: the next look tells.
             why = getattr(error, "message", None) or str(error)
             self._failed[_key(finding)] = why
-            logger.warning("%s at %s was not mended: %s", finding.code, finding.where, why)
+            # Another repair may have to go first; what is left at the end is told.
+            logger.info("%s at %s is not mended yet: %s", finding.code, finding.where, why)
         else:
             self._failed.pop(_key(finding), None)
             logger.info("%s at %s: %s (%d rows)", finding.code, finding.where, repair.does, rows)
