@@ -20,7 +20,7 @@ from stepwell.sync.place import Outcome, Placement
 from stepwell.sync.quarantine import Reason
 from stepwell.sync.received import Receipts
 from stepwell.sync.scene import CannotPlace, Scene
-from stepwell.sync.versions import put_version, put_versions
+from stepwell.sync.versions import put_versions
 
 
 class _NotPlain(Exception):
@@ -59,10 +59,7 @@ class Attempts:
     def keep(self, outcome: Outcome) -> None:
         """A group is placed: its rows are what it says, its conflicts are recorded."""
         for key, version in outcome.versions.items():
-            if key not in outcome.stamps:
-                self._writer.put(key, version)
-        for key, text in outcome.stamps.items():
-            put_version(self._transaction, key, outcome.versions[key], columns=text)
+            self._writer.put(key, version, outcome.stamps.get(key))
         if outcome.conflicts or outcome.settled:
             self._record(outcome)
 
@@ -121,10 +118,7 @@ class Attempts:
 
     def _spill(self, outcome: Outcome) -> None:
         """Write what a long group has collected so far."""
-        plain = {k: v for k, v in outcome.versions.items() if k not in outcome.stamps}
-        put_versions(self._transaction, plain)
-        for key, text in outcome.stamps.items():
-            put_version(self._transaction, key, outcome.versions[key], columns=text)
+        put_versions(self._transaction, outcome.versions, outcome.stamps)
         self._record(outcome)
         outcome.versions.clear()
         outcome.stamps.clear()

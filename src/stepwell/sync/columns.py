@@ -9,7 +9,7 @@ the latest birth's value and the sum of all differences. So any order of deliver
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -58,6 +58,12 @@ def born(version: Version, values: Values | None, policy: Policy) -> Stamps:
     counters = [name for name, rule in policy.columns.items() if rule == "delta"]
     births = {name: _count(values.get(name)) for name in counters} if values else {}
     return Stamps(version.by_time, births=births)
+
+
+def written(policy: Policy, stamps: Stamps, names: Iterable[str], version: Version) -> Stamps:
+    """The stamps of a row of which some columns have been written, in the same life."""
+    own = {n: version.by_time for n in names if policy.columns.get(n, "lww") == "lww"}
+    return Stamps(stamps.born, {**stamps.columns, **own}, stamps.births)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from stepwell.database.transaction import Reader, Transaction
 from stepwell.sync import versions
 from stepwell.sync.change import NULL, Change, Lineage, RowKey, Version
 from stepwell.sync.peers import SyncNode, lock_node, own_node, save_log_state
+from stepwell.sync.policy import stored_policy
 from stepwell.sync.sealing import Sealer
 from stepwell.sync.table import tracked_tables
 from stepwell.sync.tables import change_log
@@ -68,6 +69,7 @@ class LogWriter:
         self._transaction = transaction
         self._rows: list[dict[str, Any]] = []
         self._versions: dict[RowKey, Version] = {}
+        self._columns: dict[RowKey, str] = {}
 
     def append(
         self, changes: Iterable[Change], source_node: str, *, hlc_max: int | None = None
@@ -103,9 +105,19 @@ class LogWriter:
             self.flush()
         return self.last_lsn
 
-    def put(self, key: RowKey, version: Version) -> None:
-        """Remember the version that a row has now."""
+    def put(self, key: RowKey, version: Version, columns: str | None = None) -> None:
+        """Remember the version that a row has now; ``columns`` is for the policy of that name."""
         self._versions[key] = version
+        if columns is not None:
+            self._columns[key] = columns
+        elif self._columns:
+            self._columns.pop(key, None)
+
+    def columns_of(self, key: RowKey) -> str | None:
+        """When each column of a row was written, as ``columns.py`` says it."""
+        if key in self._versions:
+            return self._columns.get(key)
+        return versions.find_columns(self._transaction, key)
 
     def find(self, keys: Iterable[RowKey]) -> dict[RowKey, Version]:
         """The versions of rows as this writer would leave them."""
@@ -119,8 +131,8 @@ class LogWriter:
             self._transaction.execute_many(_INSERT, self._rows)
             self._rows = []
         if self._versions:
-            versions.put_versions(self._transaction, self._versions)
-            self._versions = {}
+            versions.put_versions(self._transaction, self._versions, self._columns)
+            self._versions, self._columns = {}, {}
 
     def finish(self) -> None:
         """Write everything, and how far the log has come."""
@@ -153,7 +165,9 @@ def seal(transaction: Transaction, *, limit: int = SEALED_AT_ONCE) -> Sealed:
     """Turn committed raw rows, at most ``limit``, into changes of the log."""
     application = transaction.application
     writer = LogWriter(transaction)
-    shapes = {table.table_id: table.shape for table in tracked_tables(transaction).values()}
+    tables = tracked_tables(transaction).values()
+    shapes = {table.table_id: table.shape for table in tables}
+    policies = {table.table_id: stored_policy(table.policy) for table in tables}
     groups = transaction.ask(
         lambda connection: application.take_raw(
             connection, shapes, limit=limit, going_on=writer.sealing or ""
@@ -163,7 +177,7 @@ def seal(transaction: Transaction, *, limit: int = SEALED_AT_ONCE) -> Sealed:
     if writer.sealing is not None:
         _go_on(transaction, writer)
         before = writer.last_lsn
-    Sealer(transaction, writer, shapes).seal(groups)
+    Sealer(transaction, writer, shapes, policies).seal(groups)
     logged = writer.last_lsn - before
     if groups or writer.node.sealing is not None:
         writer.finish()

@@ -24,6 +24,7 @@ from stepwell.sync.change import (
     parse_version_id,
     version_id,
 )
+from stepwell.sync.columns import encode_stamps, stamps_of, written
 from stepwell.sync.conflict import NewConflict
 from stepwell.sync.family import Family
 from stepwell.sync.identity import merge_rows, with_kept
@@ -118,6 +119,20 @@ class Placement(Outcome):
         if key in self.versions:
             return self.versions[key]
         return self.scene.writer.find((key,)).get(key)
+
+    def columns_of(self, key: RowKey) -> str | None:
+        """When its columns were written; for the policy ``columns``."""
+        return self.stamps.get(key) or self.scene.writer.columns_of(key)
+
+    def wrote_own(self, table: TrackedTable, own: Change, key: RowKey, ours: Side) -> None:
+        """This node has written a row that is there: what its columns' stamps are now."""
+        policy = self.scene.policy(table.name)
+        if policy.rows == "columns" and own.op == "U" and ours.values is not None:
+            stamps = stamps_of(self.columns_of(key), ours.version, ours.values, policy)
+            names = decode_values(own.before)
+            self.stamps[key] = encode_stamps(written(policy, stamps, names, own.version))
+        else:
+            self.stamps.pop(key, None)
 
     def end(self) -> None:
         """All changes are placed: what waited for the last of them is done.
@@ -257,6 +272,7 @@ class Placement(Outcome):
             lost=lost,
             schema=table.fingerprint,
         )
+        self.wrote_own(table, own, key, ours)
         self.write(table, change, key, old, values, own.version)
         return own.version
 

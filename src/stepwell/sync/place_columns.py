@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stepwell.sync.change import Change, RowKey, Values, Version, decode_values
-from stepwell.sync.columns import Merged, Row, Write, encode_stamps, merge, stamps_of
+from stepwell.sync.columns import Merged, Row, Write, encode_stamps, merge, stamps_of, written
 from stepwell.sync.policy import Side
 from stepwell.sync.rows import holds
 from stepwell.sync.table import TrackedTable
-from stepwell.sync.versions import find_columns
 
 if TYPE_CHECKING:
     from stepwell.sync.place import Placement
@@ -31,7 +30,7 @@ def place_columns(
         return
     state = None
     if now is not None:
-        text = placement.stamps.get(key) or find_columns(placement.scene.transaction, key)
+        text = placement.columns_of(key)
         state = Row(now, row, stamps_of(text, now, row, policy))
     old = change.old_values()
     before = None if old is None or values is None else decode_values(change.before)
@@ -42,9 +41,13 @@ def place_columns(
     result = merged.row
     if not holds(table.shape, row, result.values):
         placement.write(table, change, key, row, result.values, result.version)
-    if placement.versions.get(key, result.version) == result.version:
-        placement.versions[key] = result.version
-        placement.stamps[key] = encode_stamps(result.stamps)
+    now = placement.versions.setdefault(key, result.version)
+    stamps = result.stamps
+    if now != result.version and result.values is not None:
+        # This node had to change it, to let another row have its unique value.
+        own = placement.own_group.changes[-1]
+        stamps = written(policy, stamps, decode_values(own.before), now)
+    placement.stamps[key] = encode_stamps(stamps)
 
 
 def _record_merged(

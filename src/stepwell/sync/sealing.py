@@ -29,7 +29,9 @@ from stepwell.sync.change import (
     next_causal_length,
     version_id,
 )
+from stepwell.sync.columns import encode_stamps, stamps_of, written
 from stepwell.sync.lineage import Context, decode_context
+from stepwell.sync.policy import Policy
 from stepwell.sync.table import fingerprint_of
 from stepwell.sync.tables import change_log
 from stepwell.sync.versions import alive_keys
@@ -45,10 +47,11 @@ _TX_AT = Prepared(
 class _Table:
     """What sealing knows of a table by heart."""
 
-    def __init__(self, shape: TableShape) -> None:
+    def __init__(self, shape: TableShape, policy: Policy) -> None:
         self.name = shape.name
         self.names = shape.names
         self.fingerprint = fingerprint_of(shape)
+        self.policy = policy
         self.points_to_itself = any(f.parent == shape.name for f in shape.foreign_keys)
         self._key_places = [(name, shape.names.index(name)) for name in shape.key]
 
@@ -83,11 +86,15 @@ class Sealer:
     """Seals the groups of one transaction through a log writer."""
 
     def __init__(
-        self, transaction: Transaction, writer: LogWriter, shapes: Mapping[int, TableShape]
+        self,
+        transaction: Transaction,
+        writer: LogWriter,
+        shapes: Mapping[int, TableShape],
+        policies: Mapping[int, Policy],
     ) -> None:
         self._transaction = transaction
         self._writer = writer
-        self._tables = {table_id: _Table(shape) for table_id, shape in shapes.items()}
+        self._tables = {i: _Table(shape, policies[i]) for i, shape in shapes.items()}
         self._known: dict[RowKey, Version] = {}
         self._moment = (-1, "")
         # Of the group at hand.
@@ -230,7 +237,10 @@ class Sealer:
         new_length = 0
         node = writer.node
         known[key] = Version(node.node_id, node.epoch, self._seq, self._hlc, length, authority)
-        writer.put(key, known[key])
+        columns = None
+        if op == "U" and new_key is None and step.table.policy.rows == "columns":
+            columns = self._columns(step, key, base, known[key])
+        writer.put(key, known[key], columns)
         if new_key is not None:
             new_length = next_causal_length(new_base.causal_length if new_base else 0, "I")
             known[new_key] = Version(
@@ -256,6 +266,15 @@ class Sealer:
                 "schema": step.table.fingerprint,
             }
         )
+
+    def _columns(self, step: _Step, key: RowKey, base: Version | None, now: Version) -> str:
+        """When each column was written; for the policy ``columns``."""
+        table, row = step.table, step.row
+        old = dict(zip(table.names, row.old or (), strict=True))
+        new = dict(zip(table.names, row.new or (), strict=True))
+        stamps = stamps_of(self._writer.columns_of(key), base or now, old, table.policy)
+        changed = [name for name in table.names if not is_same(old[name], new[name])]
+        return encode_stamps(written(table.policy, stamps, changed, now))
 
     def _created_at(self, at_ms: int) -> str:
         if self._moment[0] != at_ms:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from stepwell.sync.change import Change, RowKey, Values, Version, decode_values
 from stepwell.sync.claim import Claim, Settled
 from stepwell.sync.identity import merge_identity
-from stepwell.sync.policy import UniqueRule, nulled_column, renamed_column
+from stepwell.sync.policy import Side, UniqueRule, nulled_column, renamed_column
 from stepwell.sync.rows import rows_blocking, update_row
 from stepwell.sync.table import TrackedTable
 from stepwell.sync.touched import row_key
@@ -100,6 +100,7 @@ def _decide(placement: Placement, claim: Claim, rule: UniqueRule) -> Settled | N
     )
     if not is_winner:
         return Settled(None if changed is None else {**claim.row, **changed}, own.version)
+    placement.wrote_own(claim.table, own, loser_key, Side(loser_version, loser))
     placement.versions[loser_key] = own.version
     placement.replaced(claim.table, loser)
     if changed is None:

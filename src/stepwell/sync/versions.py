@@ -6,6 +6,7 @@ They survive pruning, and hold the tombstones.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import bindparam, select
@@ -111,19 +112,23 @@ def alive_keys(reader: Reader, table_name: str) -> Iterator[tuple[RowKey, Versio
         after = page[-1][0].pk_json
 
 
-def put_versions(transaction: Transaction, versions: Mapping[RowKey, Version]) -> None:
-    """Store the versions that rows have now."""
-    transaction.execute_many(_PUT, (_values(key, version) for key, version in versions.items()))
-
-
-def put_version(
-    transaction: Transaction, key: RowKey, version: Version, *, columns: str | None = None
+def put_versions(
+    transaction: Transaction,
+    versions: Mapping[RowKey, Version],
+    columns: Mapping[RowKey, str] = MappingProxyType({}),
 ) -> None:
-    """Store the version that a row has now; ``columns`` is for the policy of that name."""
-    transaction.execute(_PUT, {**_values(key, version), "column_versions": columns})
+    """Store the versions that rows have now; ``columns`` is for the policy of that name."""
+    transaction.execute_many(
+        _PUT, (_values(key, version, columns.get(key)) for key, version in versions.items())
+    )
 
 
-def _values(key: RowKey, version: Version) -> dict[str, Any]:
+def put_version(transaction: Transaction, key: RowKey, version: Version) -> None:
+    """Store the version that a row has now."""
+    transaction.execute(_PUT, _values(key, version, None))
+
+
+def _values(key: RowKey, version: Version, columns: str | None) -> dict[str, Any]:
     return {
         "table_name": key.table_name,
         "pk_json": key.pk_json,
@@ -133,5 +138,5 @@ def _values(key: RowKey, version: Version) -> dict[str, Any]:
         "hlc": version.hlc,
         "causal_length": version.causal_length,
         "authority": version.authority,
-        "column_versions": None,
+        "column_versions": columns,
     }

@@ -168,6 +168,8 @@ POLICIES = {
     "lww": Policy(),
     "main_wins": Policy(rows="main_wins"),
     "delete_wins": Policy(delete_wins=True),
+    "columns": Policy(rows="columns"),
+    "columns with a counter": Policy(rows="columns", columns={"n": "delta"}),
     "main_wins, delete_wins": Policy(rows="main_wins", delete_wins=True),
 }
 
@@ -190,8 +192,9 @@ def test_any_order_of_delivery_ends_alike(policy: str, seed: int, worlds: Any) -
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("rule", ["newer_wins", "main_wins", "null_loser", "rename_loser"])
-def test_unique_values_that_collide_end_alike(rule: str, seed: int, worlds: Any) -> None:
-    policy = Policy(uniques={"item_code": rule})
+@pytest.mark.parametrize("kind", ["lww", "columns"])
+def test_unique_values_that_collide_end_alike(kind: Any, rule: Any, seed: int, worlds: Any) -> None:
+    policy = Policy(rows=kind, uniques={"item_code": rule})
     world = worlds(seed, policy, with_index=True)
     for _ in range(40):
         world.step()
