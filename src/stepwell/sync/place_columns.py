@@ -32,10 +32,13 @@ def place_columns(
     if now is not None:
         text = placement.columns_of(key)
         state = Row(now, row, stamps_of(text, now, row, policy))
-    old = change.old_values()
-    before = None if old is None or values is None else decode_values(change.before)
+    # A row that gets another key is born under it, whatever it was before.
+    is_birth = values is not None and (change.op == "I" or change.new_causal_length > 0)
+    before = None
+    if values is not None and not is_birth and change.old_values() is not None:
+        before = decode_values(change.before)
     image = None if values is None else {**(row or {}), **values}
-    merged = merge(policy, state, Write(incoming, image, before, is_birth=change.op == "I"))
+    merged = merge(policy, state, Write(incoming, image, before, is_birth))
     if now is not None and now.id != change.base:
         _record_merged(placement, change, key, Side(now, row), Side(incoming, image), merged)
     result = merged.row
