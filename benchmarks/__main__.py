@@ -208,6 +208,7 @@ def main() -> None:
         for line in csv_rows(source):
             print(line, flush=True)
         print(change_log.capture_row(), flush=True)
+        print(change_log.import_row(), flush=True)
         print(cold_start_row(), flush=True)
         for line in memory_lines(source):
             print(line, flush=True)

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from benchmarks import bare
 from benchmarks.measure import Row, compare
 from stepwell import Node
-from stepwell.sync.log import seal_all
+from stepwell.clock import Clock
+from stepwell.sync.apply import applying
+from stepwell.sync.bundle import Meta
+from stepwell.sync.bundle_reader import BundleGroup, open_bundle
+from stepwell.sync.bundle_writer import write_bundle_files
+from stepwell.sync.log import changes_of, seal_all
+from stepwell.sync.peers import SyncState, set_state
+from stepwell.sync.session import Sync
 
 INSERTS, UPDATES, DELETES = 40_000, 40_000, 20_000
 A_COMMIT = 1_000
+IMPORTED, A_GROUP = 20_000, 10
 CREATE = """CREATE TABLE visit (id INTEGER PRIMARY KEY, code TEXT UNIQUE, store INTEGER, day TEXT,
   visitors INTEGER, amount REAL, note TEXT)"""
+UPSERT = """INSERT INTO visit VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
+  code = excluded.code, store = excluded.store, day = excluded.day, visitors = excluded.visitors,
+  amount = excluded.amount, note = excluded.note"""
 
 
 def capture_row() -> Row:
@@ -47,6 +60,85 @@ def capture_row() -> Row:
         unit="ms",
         note=lambda: f"then sealed at {sorted(sealing)[len(sealing) // 2]:,.0f}/s",
     )
+
+
+def import_row() -> Row:
+    """20,000 inserts in groups of ten, from a file that was checked, in commits of a thousand."""
+    rows = [(n, f"code {n}", n % 50, "2026-11-20", n, n * 0.5, "note") for n in range(IMPORTED)]
+
+    def imported(folder: Path) -> float:
+        file = file_of(folder, rows)
+        with Node.open(f"sqlite:///{folder}/main.db") as node:
+            sync = tracking(node, "main")
+            began = time.perf_counter()
+            bundle = open_bundle(file)
+            bundle.check()
+            groups = bundle.groups()
+            while apply_some(sync, groups):
+                pass
+            return (time.perf_counter() - began) * 1e3
+
+    def plain(folder: Path) -> float:
+        connection = bare.connect(folder / "bare.db")
+        connection.execute(CREATE)
+        began = time.perf_counter()
+        for first in range(0, len(rows), A_COMMIT):
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(UPSERT, rows[first : first + A_COMMIT])
+            connection.execute("COMMIT")
+        seconds = time.perf_counter() - began
+        connection.close()
+        return seconds * 1e3
+
+    return compare(
+        "import: 20,000 changes, 10 a group",
+        bare=plain,
+        ours=imported,
+        target=6.0,
+        better="low",
+        unit="ms",
+    )
+
+
+def file_of(folder: Path, rows: list[tuple[object, ...]]) -> Path:
+    """A shop's file with these rows as inserts, ten a transaction."""
+    path = folder / "shop.jsonl"
+    with Node.open(f"sqlite:///{folder}/shop.db") as node:
+        sync = tracking(node, "shop-1")
+        for first in range(0, len(rows), A_GROUP):
+            with sync.transaction() as connection:
+                connection.executemany(
+                    "INSERT INTO visit VALUES (:id, :code, :store, :day, :n, :amount, :note)",
+                    rows[first : first + A_GROUP],
+                )
+        end = seal_all(sync.database)
+        meta = Meta(tx_id="b", source_node="shop-1", epoch=1, to_lsn=end)
+        write_bundle_files(path, meta, changes_of(sync.database, 0, end))
+    return path
+
+
+def tracking(node: Node, name: str) -> Sync:
+    """A node with the table, tracked."""
+    node.sync.init(name)
+    with node.database.write() as transaction:
+        transaction.connection.execute(CREATE)
+    node.sync.track("visit")
+    return node.sync
+
+
+def apply_some(sync: Sync, groups: Iterator[BundleGroup]) -> bool:
+    """A thousand changes and the position, in one commit; whether there were any."""
+    at = Clock().now()
+    with sync.database.write() as transaction:
+        last = 0
+        with applying(transaction, source_node="shop-1", at=at) as applier:
+            for group in islice(groups, A_COMMIT // A_GROUP):
+                lines = [(line.line, line.change) for line in group.lines]
+                applier.apply(lines)
+                last = lines[-1][1].lsn
+        if last:
+            set_state(transaction, SyncState("shop-1", "in", last, 1, None, None, at))
+    return last > 0
 
 
 def write(path: Path) -> float:

@@ -119,6 +119,17 @@ class ApplicationTables(ABC):
             ValueError: the column cannot hold it; the message says why.
         """
 
+    def bound_row(self, columns: Sequence[Column], values: Sequence[Value]) -> Sequence[Any]:
+        """Values as :meth:`written` takes them; none of them is an :class:`InvalidText`.
+
+        Raises:
+            ValueError: as :meth:`bound`.
+        """
+        if InvalidText in map(type, values):
+            raise ValueError("text that is no UTF-8 is written row by row alone")
+        bound = self.bound
+        return [bound(column, value) for column, value in zip(columns, values, strict=True)]
+
     # --- capture
 
     @abstractmethod

@@ -26,6 +26,8 @@ from stepwell.database.sqlite_shape import read_table, rows_of
 _EPOCH_JULIAN_DAY = 2440587.5
 _MS_A_DAY = 86_400_000
 
+_AS_THEY_ARE = frozenset((int, str, float, bytes, type(None)))
+
 
 class SqliteApplicationTables(ApplicationTables):
     """See :class:`ApplicationTables`; triggers stand in ``sqlite_capture.py``."""
@@ -95,6 +97,12 @@ class SqliteApplicationTables(ApplicationTables):
         if isinstance(value, InvalidText):
             return bytes(value)
         return value
+
+    def bound_row(self, columns: Sequence[Column], values: Sequence[Value]) -> Sequence[Any]:
+        """Mostly as they are, which is told without a look at each."""
+        if _AS_THEY_ARE.issuperset(map(type, values)):
+            return values
+        return super().bound_row(columns, values)
 
     # --- capture
 

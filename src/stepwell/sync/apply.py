@@ -190,7 +190,8 @@ class Applier:
         if isinstance(found, CannotPlace):
             self.receipts.add(group.first, group_hash, "parked")
             applied = parking.park(group, found)
-            return applied.having(parking.release(parking.waiting_for(group)))
+            waiting = parking.waiting_for(group) | parking.head_of(group, applied)
+            return applied.having(parking.release(waiting))
         result = parking.keep(found)
         self.receipts.add(group.first, group_hash, result)
         applied = group.applied(result, rows=found.rows, conflicts=found.conflict_count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from stepwell.errors import CannotResolve
@@ -18,6 +18,8 @@ from stepwell.sync.quarantine import Quarantined
 from stepwell.sync.received import Receipts, Result
 from stepwell.sync.scene import CannotPlace, Scene
 from stepwell.sync.touched import Token, touched_by
+
+TOGETHER_MAX = 100  # Groups that are tried at once, again with each that comes.
 
 
 class Parking:
@@ -73,6 +75,16 @@ class Parking:
 
     # --- into quarantine, and out of it
 
+    def head_of(self, group: Group, applied: Applied) -> set[int]:
+        """The parked group that one waits behind in the end, if this one may be its remedy."""
+        number = applied.quarantine_id
+        if not any(change.op == "D" for changes in group.pages() for change in changes):
+            return set()
+        parked = None if number is None else quarantine.find_quarantined(self._transaction, number)
+        if parked is None or parked.reason != "behind":
+            return set()
+        return {quarantine.first_of(self._transaction, parked).quarantine_id}
+
     def park(self, group: Group, found: CannotPlace) -> Applied:
         """Remember why a group waits, and what it touches."""
         first = group.first
@@ -126,6 +138,33 @@ class Parking:
         )
         return applied, waiting
 
+    def try_together(self, parked: Quarantined) -> tuple[tuple[int, ...], set[int]]:
+        """Try a group at once with those that wait behind it: one of them may be its remedy.
+
+        A row's parent is gone, and a later group deletes the row. Answers what could be applied,
+        and which others may be now.
+        """
+        chained = quarantine.behind(self._transaction, parked)
+        if parked.reason != "foreign_key" or not 0 < len(chained) <= TOGETHER_MAX:
+            return (), set()
+        groups = {each: self._group(each) for each in (parked, *chained)}
+
+        def pages() -> Iterator[Sequence[Change]]:
+            return chain.from_iterable(group.pages() for group in groups.values())
+
+        seen_hlc = max(group.hlc for group in groups.values())
+        if seen_hlc > self.hlc_max:
+            return (), set()
+        found = self._attempts.place(pages, is_long=True, seen_hlc=seen_hlc)
+        if isinstance(found, CannotPlace):
+            return (), set()
+        result = self.keep(found)
+        self._writer.see(seen_hlc, self.hlc_max)
+        waiting = self.waiting_for_outcome(found)
+        for each, group in groups.items():
+            waiting |= self.close(each, "applied", result) | self.waiting_for(group, found)
+        return tuple(each.quarantine_id for each in groups), waiting
+
     def close(self, parked: Quarantined, outcome: str, result: Result) -> set[int]:
         """It waits no more; answers who waited behind it."""
         number = parked.quarantine_id
@@ -167,6 +206,12 @@ class Parking:
             if applied.result != "parked":
                 released.append(number)
                 waiting |= more
+                continue
+            together, more = self.try_together(
+                quarantine.get_quarantined(self._transaction, number)
+            )
+            released += together
+            waiting |= more
         return tuple(released)
 
     def _group(self, parked: Quarantined) -> Group:

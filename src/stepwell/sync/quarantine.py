@@ -252,12 +252,12 @@ def holder_of(
         if parked is None:
             continue
         name = version_id(parked.origin, parked.epoch, parked.seq)
-        if name in bases or _first_of(reader, parked).reason != "early":
+        if name in bases or first_of(reader, parked).reason != "early":
             return number
     return None
 
 
-def _first_of(reader: Reader, parked: Quarantined) -> Quarantined:
+def first_of(reader: Reader, parked: Quarantined) -> Quarantined:
     """The parked group at the head of those that wait behind each other."""
     while parked.reason == "behind" and parked.waits_for is not None:
         ahead = find_quarantined(reader, parked.waits_for)
@@ -265,6 +265,19 @@ def _first_of(reader: Reader, parked: Quarantined) -> Quarantined:
             break
         parked = ahead
     return parked
+
+
+def behind(reader: Reader, parked: Quarantined) -> list[Quarantined]:
+    """The groups that wait behind one, and those behind these, as they came."""
+    found: dict[int, Quarantined] = {}
+    todo = waiting_behind(reader, parked.quarantine_id)
+    while todo:
+        number = todo.pop()
+        each = find_quarantined(reader, number)
+        if number not in found and each is not None and each.closed_at is None:
+            found[number] = each
+            todo += waiting_behind(reader, number)
+    return [found[number] for number in sorted(found)]
 
 
 def waiting_for(reader: Reader, tokens: Iterable[Token]) -> set[int]:

@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 from stepwell.database.application import ApplicationTables
-from stepwell.database.shape import Column, TableShape, listed, quoted
+from stepwell.database.shape import TableShape, listed, quoted
 from stepwell.database.transaction import Transaction
-from stepwell.sync.change import InvalidText, Value, Values
+from stepwell.sync.change import Values
 from stepwell.sync.rows import SHAPES_KEPT, CannotHold
 
 
@@ -48,18 +48,12 @@ def delete_rows(transaction: Transaction, shape: TableShape, keys: Sequence[Valu
 def _bound(
     transaction: Transaction, shape: TableShape, names: Sequence[str], rows: Sequence[Values]
 ) -> list[Sequence[Any]]:
-    bound = transaction.application.bound
+    bound_row = transaction.application.bound_row
     columns = [shape.column(name) for name in names]
-    return [[_value(bound, column, row[column.name]) for column in columns] for row in rows]
-
-
-def _value(bound: Any, column: Column, value: Value) -> Any:
-    if isinstance(value, InvalidText):
-        raise CannotHold(f"column {column.name!r} takes text that is no UTF-8 row by row alone")
     try:
-        return bound(column, value)
+        return [bound_row(columns, [row[name] for name in names]) for row in rows]
     except ValueError as error:
-        raise CannotHold(f"column {column.name!r} cannot hold the value: {error}") from None
+        raise CannotHold(f"a column of table {shape.name!r} cannot hold a value: {error}") from None
 
 
 def _marked(

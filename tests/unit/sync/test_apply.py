@@ -183,6 +183,24 @@ def test_a_child_waits_for_its_parent_and_is_released_with_it(node: Make, at: da
     assert rows(other.database) == rows(main.database)
 
 
+def test_a_child_whose_parent_is_gone_is_applied_with_its_own_end(node: Make, at: datetime) -> None:
+    """Goal: a group that can never be applied alone does not hold back the one that mends it."""
+    shop, main = node("shop-1"), node("main", receives=True)
+    write(shop, "INSERT INTO item VALUES (1, 'a', 1)")
+    send(shop, main, at=at)
+    write(main, "DELETE FROM item")
+    write(shop, "INSERT INTO part VALUES (1, 1)", "INSERT INTO item VALUES (2, 'b', 2)")
+    write(shop, "UPDATE item SET n = 3 WHERE id = 2")
+    write(shop, "DELETE FROM part")
+    applied = send(shop, main, at=at)
+
+    assert ["skipped", "foreign_key", "behind", "behind"] == results(applied)
+    assert (1, 2, 3) == applied[-1].released
+    assert [] == waiting(main)
+    assert [{"id": 2, "code": "b", "n": 3}] == item(main)
+    assert {} == rows(main.database)["part"]
+
+
 def test_a_change_that_comes_before_its_cause_waits_for_it(node: Make, at: datetime) -> None:
     shop, main, other = node("shop-1"), node("main", receives=True), node("shop-2")
     write(shop, "INSERT INTO item VALUES (1, 'a', 1)")
