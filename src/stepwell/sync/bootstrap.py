@@ -2,13 +2,14 @@
 
 One transaction: rows, versions, what counts as received, and the cursor commit together, or nothing
 does. A node that has changes of its own which the snapshot lacks is refused: they would be lost.
-After a restore the same brings a node back, in a new epoch, because its old numbers have been used.
+After a restore the same brings a node back, in a new epoch, because its old numbers have been used;
+then its log begins anew, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
@@ -26,7 +27,13 @@ from stepwell.sync.record_file import RecordFile
 from stepwell.sync.rows import insert_row
 from stepwell.sync.snapshot import Head, SnapshotRow, parents_first
 from stepwell.sync.table import TrackedTable, tracked_tables
-from stepwell.sync.tables import sync_applied, sync_quarantine, sync_quarantine_key, sync_row
+from stepwell.sync.tables import (
+    change_log,
+    sync_applied,
+    sync_quarantine,
+    sync_quarantine_key,
+    sync_row,
+)
 
 VERSIONS_AT_ONCE = 1_000
 
@@ -34,6 +41,7 @@ _r, _q = sync_row.c, sync_quarantine.c
 _FORGET = Prepared(delete(sync_row).where(_r.table_name == bindparam("name_")))
 _VERSION = Prepared(insert(sync_row))
 _APPLIED = Prepared(insert(sync_applied))
+_FORGET_LOG = Prepared(delete(change_log))
 _FORGET_APPLIED = Prepared(delete(sync_applied))
 _FORGET_KEYS = Prepared(delete(sync_quarantine_key))
 _CLOSE = Prepared(
@@ -90,10 +98,11 @@ def bootstrap(
         own_epoch, _ = head.known.get(node.node_id, (0, 0))
         if new_epoch or own_epoch > node.epoch:
             epoch = max(node.epoch, own_epoch) + 1
-            writer.last_seq = 0
+            writer.last_seq = writer.last_lsn = 0
+            _begin_log(transaction)
         writer.finish()
         if epoch != node.epoch:
-            peers.begin_epoch(transaction, epoch, place=node.place)
+            peers.begin_epoch(transaction, epoch, place=str(database.path or ""))
         return Bootstrapped(head, rows, tombstones, epoch)
 
     return database.run(fact, what=f"begin anew from {str(snapshot.path)!r}")
@@ -199,6 +208,14 @@ def _version(row: SnapshotRow) -> dict[str, object]:
         "authority": authority,
         "column_versions": row.column_versions,
     }
+
+
+def _begin_log(transaction: Transaction) -> None:
+    """What stood in it is in the snapshot, or given up: nobody may get it any more."""
+    transaction.execute(_FORGET_LOG)
+    peers.set_horizon(transaction, 1)
+    for state in peers.list_states(transaction, "out"):
+        peers.set_state(transaction, replace(state, last_lsn=0))
 
 
 def _take_as_received(transaction: Transaction, head: Head, node: SyncNode, at: datetime) -> None:

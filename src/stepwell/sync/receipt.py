@@ -24,6 +24,8 @@ def moves_cursor(reader: Reader, meta: Meta) -> bool:
     if meta.client_id not in ("", node.node_id):
         return False
     state = peers.find_state(reader, meta.source_node, "in")
+    if state is not None and meta.epoch > state.peer_epoch:
+        return True  # Its log begins anew, or goes on where a copy of it was made.
     return meta.from_lsn <= (0 if state is None else state.last_lsn) + 1
 
 

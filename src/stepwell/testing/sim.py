@@ -81,7 +81,9 @@ class Simulation:
                 self._operation()
             self._settle()
             self._require(checks.differences(self.nodes), "after everything was exchanged")
-            self._require(checks.losers(self.nodes, self.sent), "after everything was exchanged")
+            if not self.happened["restored"]:  # That takes away what a node had recorded.
+                losers = checks.losers(self.nodes, self.sent)
+                self._require(losers, "after everything was exchanged")
             self._require(checks.passed(self.nodes), "after everything was exchanged")
             for shop in self.nodes:
                 self._require(checks.twice(shop, self.sent), "after everything came again")
@@ -161,7 +163,7 @@ class Simulation:
     def _restore(self, node: SimNode) -> None:
         """A shop comes back from a copy: it is detected, and begins anew with the main's rows."""
         copy = self._copies.get(node.name)
-        if copy is None or self.main.sync.list_quarantine():
+        if copy is None or not self.dice.one_in(3) or self.main.sync.list_quarantine():
             return
         self.post = [p for p in self.post if p.sender != node.name]
         self.sent = [p for p in self.sent if p.sender != node.name]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from stepwell.database.transaction import Reader
 from stepwell.finding import Severity
 from stepwell.sync import peers
-from stepwell.sync.change import RowKey, Values, key_text
+from stepwell.sync.change import Change, RowKey, Values, key_text
 from stepwell.sync.conflict import list_conflicts
 from stepwell.sync.digest import parked_rows
 from stepwell.sync.invariants import examine
@@ -84,10 +84,10 @@ def losers(nodes: Sequence[SimNode], packets: Iterable[Packet]) -> list[str]:
     for packet in packets:
         for group in packet.groups():
             for change in group:
-                place = (change.key, change.version.id)
-                known = {v for v in (change.base, *change.resolves) if v is not None}
-                bases.setdefault(place, set()).update(known)
-                images[place] = change.new_values() if change.op != "D" else None
+                for key, base, image in _written(change):
+                    known = {v for v in (base, *change.resolves) if v is not None}
+                    bases.setdefault((key, change.version.id), set()).update(known)
+                    images[key, change.version.id] = image
     recorded: set[tuple[RowKey, str | None]] = set()
     for node in nodes:
         with node.database.read() as reader:
@@ -98,6 +98,20 @@ def losers(nodes: Sequence[SimNode], packets: Iterable[Packet]) -> list[str]:
                 }
     with nodes[0].database.read() as reader:
         return _unrecorded(reader, bases, images, recorded, parked_rows(reader))
+
+
+def _written(change: Change) -> Iterator[tuple[RowKey, str | None, Values | None]]:
+    """The rows that a change writes: key, base and image; two when it gives a row another key."""
+    if change.op == "D":
+        yield change.key, change.base, None
+        return
+    values = change.new_values()
+    key = RowKey(change.table_name, key_text({"id": values["id"]}))
+    if key != change.key:
+        yield change.key, change.base, None
+        yield key, change.new_base, values
+    else:
+        yield key, change.base, values
 
 
 def _unrecorded(
