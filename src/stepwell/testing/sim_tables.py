@@ -97,8 +97,7 @@ PERSON = SimTable(
     lambda dice: f"a = {_number(dice)}",
 )
 
-ALL = (NOTE, MASTER, CODED, PARENT, CHILD, PERSON)
-WITH_COLUMNS = (*ALL, COUNTER)  # Policy `columns` is simulated apart from the others.
+ALL = (NOTE, MASTER, COUNTER, CODED, PARENT, CHILD, PERSON)
 
 
 def some_statement(dice: Dice, table: SimTable, *, is_sqlite: bool) -> str:
