@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 
-.PHONY: help install demo test test-all check fix bench docs clean
+.PHONY: help install demo test test-all e2e check fix bench docs clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: check ## check, then every test that is not slow
 
 test-all: check ## check, then every test, the slow ones too
 	$(PYTEST) --numprocesses $(WORKERS) --hypothesis-profile search --ignore tests/tidy
+
+e2e: $(INSTALLED) ## shops and head office from the command line, the heavy test too; logs under build/logs/e2e
+	$(PYTEST) tests/integration/test_sync_e2e.py tests/integration/test_sync_e2e_heavy.py
 
 check: $(INSTALLED) ## lint, format, types, layers and the house rules: under a minute
 	$(BIN)/ruff check

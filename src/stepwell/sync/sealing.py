@@ -164,7 +164,8 @@ class Sealer:
                 if replaced is None:
                     self._log(step, "I", step.new, table.text(row.new), None, None)
                 else:
-                    self._update(step, replaced.row.old or (), row.new, step.new, step.new)
+                    both = step._replace(row=row._replace(old=replaced.row.old))
+                    self._update(both, both.row.old or (), row.new, step.new, step.new)
                 replaced = None
             elif row.new is None and row.old is not None and step.old is not None:
                 self._log(step, "D", step.old, None, table.text(row.old), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import datetime
+from pathlib import Path
 from threading import Event, Thread
 
 import msgspec
@@ -50,6 +51,18 @@ def test_a_long_group_is_sealed_in_several_transactions_and_seen_whole(sync: Syn
     with database.read() as reader:
         assert changes[:25] == list(read_group(reader, "shop-1", 1, 1))
         assert [] == list(read_group(reader, "shop-1", 1, 3))
+
+
+def test_a_row_that_is_replaced_is_one_update_whatever_the_policy(tmp_path: Path) -> None:
+    with open_database(f"sqlite:///{tmp_path}/shop.db") as database:
+        execute(database, "CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, n INTEGER NOT NULL)")
+        sync = Sync(database, FrozenClock())
+        sync.init("shop-1")
+        sync.track("t", policy='{"rows":"columns","columns":{"n":"delta"}}')
+        execute(database, "INSERT INTO t VALUES (1, 5)")
+        execute(database, "INSERT OR REPLACE INTO t VALUES (1, 7)")
+
+        assert ["I", "U"] == [change.op for change in log_of(database)]
 
 
 def test_what_is_being_sealed_ends_before_anything_is_applied(sync: Sync) -> None:
