@@ -9,8 +9,8 @@ import pytest
 
 from stepwell import Job, Node, Parameters, TaskletStep
 from stepwell.cli.pages import details_page, overview_page
-from stepwell.cli.reading import Watch
-from stepwell.cli.representation import overview_json
+from stepwell.looks.reading import Watch
+from stepwell.looks.representation import overview_json
 from tests.cli.program import Folder
 
 LONG = "chapter-1/*.md,site/chapter-1.html,site/index.html,site/all-of-it.html"

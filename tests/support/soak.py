@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from stepwell import Job, Node, Parameters, StepContext, TaskletStep
-from stepwell.cli.reading import Watch
+from stepwell.looks.reading import Watch
 from stepwell.settings import Settings
 
 FILES = tuple(f"file-{n}" for n in range(12))

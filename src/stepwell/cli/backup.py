@@ -52,8 +52,8 @@ def create(
     """
     from stepwell.backup.copy import create_backup, name_for
     from stepwell.cli.output import Output, Page
-    from stepwell.cli.text import count, size
     from stepwell.doctor.examine import examine_copy
+    from stepwell.looks.text import count, size
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -85,7 +85,7 @@ def list_backups(
 ) -> None:
     """List the copies of the folder, the oldest first."""
     from stepwell.cli.output import Output, Page
-    from stepwell.cli.text import count, local_time, size
+    from stepwell.looks.text import count, local_time, size
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -237,7 +237,7 @@ def prune(
     from stepwell.backup.retention import Retention, prune_backups
     from stepwell.cli.age import age
     from stepwell.cli.output import Output, Page
-    from stepwell.cli.text import how_many, local_time, size
+    from stepwell.looks.text import how_many, local_time, size
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -283,7 +283,7 @@ def _folder(session: Session, given: Path | None) -> BackupFolder:
 
 
 def _contents_text(proof: Proof) -> str:
-    from stepwell.cli.text import count
+    from stepwell.looks.text import count
 
     tables = proof.contents.tables
     return f"{count(sum(tables.values()))} rows in {len(tables)} tables"
@@ -298,7 +298,7 @@ def _tell_proof(page: Any, proof: Proof) -> None:
 
 
 def _tell_findings(page: Any, findings: Sequence[Finding | Found], found: int) -> None:
-    from stepwell.cli.text import how_many
+    from stepwell.looks.text import how_many
 
     if not findings:
         return

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from stepwell.cli.progress import StepProgress
-from stepwell.cli.reading import Look
 from stepwell.cli.running import failure_text, headline, speed, step_counts
-from stepwell.cli.text import duration, seconds_between
 from stepwell.execution.status import BatchStatus
+from stepwell.looks.progress import StepProgress
+from stepwell.looks.reading import Look
+from stepwell.looks.text import duration, seconds_between
 
 
 class Changes:

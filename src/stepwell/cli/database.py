@@ -70,7 +70,7 @@ def checkpoint(
     import dataclasses
 
     from stepwell.cli.output import DONE, STOPPED, Output
-    from stepwell.cli.text import count, size
+    from stepwell.looks.text import count, size
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -144,7 +144,7 @@ def _epoch(database: Database) -> int | None:
 
 
 def _reader_text(reader: OldestReader | None) -> str:
-    from stepwell.cli.text import count, duration
+    from stepwell.looks.text import count, duration
 
     if reader is None:
         return ""
@@ -168,7 +168,7 @@ def _advice(found: DatabaseInfo) -> str:
 
 def _print(output: Output, found: DatabaseInfo, head: str, epoch: int | None, reader: str) -> None:
     from stepwell.cli.output import Page
-    from stepwell.cli.text import size
+    from stepwell.looks.text import size
 
     page = Page()
     schema = found.schema_version or "none, `stepwell db migrate` makes the tables"

@@ -8,9 +8,9 @@ import typer
 
 if TYPE_CHECKING:
     from stepwell.cli.output import Page
-    from stepwell.cli.progress import StepProgress
-    from stepwell.cli.reading import Look
     from stepwell.cli.session import Session
+    from stepwell.looks.progress import StepProgress
+    from stepwell.looks.reading import Look
 
 DIFFERS = "≠"
 VALUE_CHARACTERS = 60
@@ -27,8 +27,8 @@ def diff(
     What is not the same is marked. They need not be of one job.
     """
     from stepwell.cli.output import Output
-    from stepwell.cli.reading import Watch
-    from stepwell.cli.representation import look_json
+    from stepwell.looks.reading import Watch
+    from stepwell.looks.representation import look_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -96,7 +96,7 @@ def _facts_of_step(progress: StepProgress) -> dict[str, str]:
 
 def _page(looks: tuple[Look, Look], facts: list[tuple[str, str, str]]) -> Page:
     from stepwell.cli.output import Page
-    from stepwell.cli.text import shorten
+    from stepwell.looks.text import shorten
 
     ids = [f"EXECUTION {look.execution_id}" for look in looks]
     page = Page()
@@ -122,7 +122,7 @@ def _page(looks: tuple[Look, Look], facts: list[tuple[str, str, str]]) -> Page:
 
 def _times(looks: tuple[Look, Look]) -> list[tuple[str, str, str]]:
     """How long each took, and its steps; never marked: no two are the same."""
-    from stepwell.cli.text import duration, local_time, seconds_between
+    from stepwell.looks.text import duration, local_time, seconds_between
 
     def took(record: Any, look: Look) -> str:
         return duration(seconds_between(record.start_time, record.end_time or look.at))

@@ -135,7 +135,7 @@ def history(
     """List past executions of a job, the newest first."""
     from stepwell.cli.output import Output
     from stepwell.cli.pages import history_page
-    from stepwell.cli.representation import execution_json
+    from stepwell.looks.representation import execution_json
     from stepwell.repository.browse import list_executions
     from stepwell.repository.executions import get_execution
 
@@ -153,7 +153,7 @@ def history(
 
 
 def _recover_dead(node: Node, output: Output, reason: str | None) -> None:
-    from stepwell.cli.representation import execution_json
+    from stepwell.looks.representation import execution_json
     from stepwell.repository.history import Because
 
     recovered = node.repository.recover_dead(Because("operator", reason))
@@ -169,7 +169,7 @@ def _recover_dead(node: Node, output: Output, reason: str | None) -> None:
 def _recover_one(
     node: Node, output: Output, execution_id: int, *, force: bool, reason: str | None
 ) -> None:
-    from stepwell.cli.representation import execution_json
+    from stepwell.looks.representation import execution_json
 
     before = node.operator.get_job_execution(execution_id)
     execution = node.operator.recover(execution_id, force=force, reason=reason)
@@ -188,7 +188,7 @@ def _recover_one(
 
 
 def _tell_recovered(node: Node, output: Output, execution: JobExecution) -> None:
-    from stepwell.cli.restarting import restart_in
+    from stepwell.looks.restarting import restart_in
     from stepwell.repository.executions import last_of_instance
 
     with_parameters = node.operator.get_job_execution(execution.execution_id)
@@ -205,7 +205,7 @@ def _tell_recovered(node: Node, output: Output, execution: JobExecution) -> None
 
 
 def _printed_json(output: Output, execution: JobExecution) -> bool:
-    from stepwell.cli.representation import execution_json
+    from stepwell.looks.representation import execution_json
 
     if output.wants_json:
         output.json(execution_json(execution))

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from stepwell.cli.output import DONE, FINDINGS, Page
-from stepwell.cli.text import how_many, iso_utc, local_time, one_line
 from stepwell.doctor.examine import counts_by_code
 from stepwell.doctor.repair import in_turn
 from stepwell.finding import Finding, Repair, Severity
+from stepwell.looks.text import how_many, iso_utc, local_time, one_line
 
 if TYPE_CHECKING:
     from stepwell.doctor.doctor import Doctor

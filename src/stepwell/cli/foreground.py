@@ -13,13 +13,13 @@ from typing import Any, Protocol, Self
 
 from stepwell.cli.changes import Changes
 from stepwell.cli.output import Output, end_at_once, note
-from stepwell.cli.reading import Look, Watch
-from stepwell.cli.representation import look_json
-from stepwell.cli.restarting import restart_in
 from stepwell.cli.running import parameters_text, running_page, summary_page
 from stepwell.cli.signals import StopSignals
 from stepwell.clock import Clock
 from stepwell.errors import DatabaseError
+from stepwell.looks.reading import Look, Watch
+from stepwell.looks.representation import look_json
+from stepwell.looks.restarting import restart_in
 from stepwell.node import Node
 from stepwell.repository import browse
 

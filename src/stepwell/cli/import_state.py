@@ -71,7 +71,7 @@ _COUNTS = {
 
 
 def _told(imported: Imported) -> str:
-    from stepwell.cli.text import count
+    from stepwell.looks.text import count
 
     parts = [
         f"{count(imported.counts[name])} {words}"

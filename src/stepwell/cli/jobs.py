@@ -10,9 +10,9 @@ import typer
 from stepwell.cli.completion import complete_job_names
 
 if TYPE_CHECKING:
-    from stepwell.cli.definitions import Definition
     from stepwell.cli.session import Session
     from stepwell.execution.records import JobExecution
+    from stepwell.looks.definitions import Definition
     from stepwell.repository.schedules import RecordedSchedule
 
 commands = typer.Typer()
@@ -29,9 +29,9 @@ def list_jobs(
     """
     if context.invoked_subcommand is not None:
         return
-    from stepwell.cli.definitions import Definition, definition_json
     from stepwell.cli.output import Output, Page
-    from stepwell.cli.representation import execution_json, schedule_json
+    from stepwell.looks.definitions import Definition, definition_json
+    from stepwell.looks.representation import execution_json, schedule_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -84,11 +84,11 @@ def show_job(
 
     Schedules, and what YAML cannot say of a job in Python, stand in comments on top.
     """
-    from stepwell.cli.definitions import Definition, definition_json
     from stepwell.cli.output import Output
-    from stepwell.cli.representation import execution_json, schedule_json
     from stepwell.cli.schedules import schedules_text
     from stepwell.cli.shown import shown, shown_text
+    from stepwell.looks.definitions import Definition, definition_json
+    from stepwell.looks.representation import execution_json, schedule_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -174,7 +174,7 @@ def _recorded(
 
 
 def _row(definition: Definition, last: JobExecution | None) -> list[str]:
-    from stepwell.cli.definitions import parameter_text
+    from stepwell.looks.definitions import parameter_text
 
     return [
         definition.job.name,
@@ -188,7 +188,7 @@ def _row(definition: Definition, last: JobExecution | None) -> list[str]:
 
 def _last_text(last: JobExecution | None) -> str:
     from stepwell.cli.running import status_text
-    from stepwell.cli.text import local_time
+    from stepwell.looks.text import local_time
 
     if last is None:
         return ""

@@ -105,7 +105,7 @@ def release(
 def _document(
     holding: Holding, owner: Owner | None, dead: Mapping[int, bool], now: datetime
 ) -> dict[str, Any]:
-    from stepwell.cli.text import iso_utc, seconds_between
+    from stepwell.looks.text import iso_utc, seconds_between
 
     return {
         "kind": holding.kind,
@@ -131,7 +131,7 @@ def _document(
 def _row(
     holding: Holding, owner: Owner | None, dead: Mapping[int, bool], now: datetime
 ) -> list[str]:
-    from stepwell.cli.text import duration, seconds_between
+    from stepwell.looks.text import duration, seconds_between
 
     state = "waits" if holding.waits else "overdue" if holding.is_overdue else ""
     return [

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TextIO
 
-from stepwell.cli.text import lines, one_line
 from stepwell.errors import Kind, StepwellError
 from stepwell.execution.records import JobExecution
 from stepwell.execution.status import BatchStatus, Result
+from stepwell.looks.text import lines, one_line
 
 DONE = 0
 FAILED = 1
@@ -194,14 +194,9 @@ class Output:
     def problem(self, error: StepwellError) -> int:
         """Print an error with its hint; answers its exit status."""
         if self.wants_json:
-            self.json(
-                {
-                    "code": error.code,
-                    "message": error.message,
-                    "hint": error.hint,
-                    "fields": _json_fields(error.fields),
-                }
-            )
+            from stepwell.looks.representation import problem_json
+
+            self.json(problem_json(error))
         else:
             note(error.message)
             if error.hint:
@@ -271,12 +266,6 @@ def write_as_possible() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _json_fields(fields: Mapping[str, object]) -> dict[str, Any]:
-    """Fields as JSON; a value that is none becomes its text."""
-    shown: dict[str, Any] = json.loads(json.dumps(dict(fields), default=str))
-    return shown
 
 
 def _paint(found: re.Match[str]) -> str:

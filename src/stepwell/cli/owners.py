@@ -24,7 +24,7 @@ def owners() -> None:
 def list_owners(context: typer.Context, wants_json: WantsJson = False) -> None:
     """List the processes that run executions: since when, whether they live, what they run."""
     from stepwell.cli.output import Output, Page
-    from stepwell.cli.text import local_time
+    from stepwell.looks.text import local_time
     from stepwell.repository.at_work import list_at_work
 
     session: Session = context.obj
@@ -75,7 +75,7 @@ def stop_owner(
     one. Any other process is asked to stop what it runs.
     """
     from stepwell.cli.output import Output
-    from stepwell.cli.representation import owner_json
+    from stepwell.looks.representation import owner_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -89,11 +89,11 @@ def stop_owner(
 
 
 def _document(each: OwnerAtWork) -> dict[str, Any]:
-    from stepwell.cli.representation import owner_json
-    from stepwell.cli.text import iso_utc
+    from stepwell.looks.representation import owner_json
+    from stepwell.looks.text import iso_utc
 
     return {
-        **(owner_json(each.owner, each.is_dead) or {}),
+        **(owner_json(each.owner, is_dead=each.is_dead) or {}),
         "started_at": iso_utc(each.owner.started_at),
         "stop_requested_at": iso_utc(each.owner.stop_requested_at),
         "stop_reason": each.owner.stop_reason,

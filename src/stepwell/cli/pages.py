@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stepwell.cli.output import Page
-from stepwell.cli.reading import Details, Look, Overview
 from stepwell.cli.running import (
     bar_text,
     counters_text,
@@ -19,7 +18,9 @@ from stepwell.cli.running import (
     step_counts,
     steps_table,
 )
-from stepwell.cli.text import (
+from stepwell.execution.records import JobExecution, PartitionExecution
+from stepwell.looks.reading import Details, Look, Overview
+from stepwell.looks.text import (
     count,
     duration,
     fine_duration,
@@ -27,7 +28,6 @@ from stepwell.cli.text import (
     seconds_between,
     shorten,
 )
-from stepwell.execution.records import JobExecution, PartitionExecution
 
 MESSAGE_CHARACTERS = 120  # Of a failure, in a table.
 ITEM_CHARACTERS = 60

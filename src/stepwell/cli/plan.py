@@ -78,9 +78,9 @@ def _dry_run(session: Session, job: str, given: dict[str, object], *, again: boo
 
 
 def _page(planned: DryRun, command: str, count: int | None) -> Page:
-    from stepwell.cli.definitions import kind_of
     from stepwell.cli.output import Page
     from stepwell.cli.running import parameters_text
+    from stepwell.looks.definitions import kind_of
 
     page = Page()
     page.line(_headline(planned))
@@ -128,8 +128,8 @@ def _headline(planned: DryRun) -> str:
 
 def _position(each: PlannedElement) -> str:
     """Where a chunk step goes on: behind what it has committed."""
-    from stepwell.cli.text import how_many
     from stepwell.job.step import ChunkStep
+    from stepwell.looks.text import how_many
 
     previous = each.previous
     if each.action != "go on" or previous is None or not isinstance(each.element, ChunkStep):
@@ -138,7 +138,7 @@ def _position(each: PlannedElement) -> str:
 
 
 def _how_many(each: PlannedElement) -> str:
-    from stepwell.cli.text import count, how_many
+    from stepwell.looks.text import count, how_many
 
     found = each.partitions
     if found is None:
@@ -151,8 +151,8 @@ def _how_many(each: PlannedElement) -> str:
 
 
 def _add_partitions(page: Page, each: PlannedElement, count: int | None) -> None:
-    from stepwell.cli.text import count as number
-    from stepwell.cli.text import shorten
+    from stepwell.looks.text import count as number
+    from stepwell.looks.text import shorten
 
     if each.partitions is None or not each.partitions.left:
         return
@@ -182,7 +182,7 @@ def _leads_on(element: Any) -> bool:
 
 
 def _document(planned: DryRun, count: int | None) -> dict[str, Any]:
-    from stepwell.cli.representation import parameters_json
+    from stepwell.looks.representation import parameters_json
 
     ready = planned.ready
     return {
@@ -197,8 +197,8 @@ def _document(planned: DryRun, count: int | None) -> dict[str, Any]:
 
 
 def _step(each: PlannedElement, count: int | None) -> dict[str, Any]:
-    from stepwell.cli.definitions import kind_of
     from stepwell.execution.json import from_json
+    from stepwell.looks.definitions import kind_of
 
     found, previous = each.partitions, each.previous
     return {

@@ -69,7 +69,7 @@ def purge(
 
 
 def _delete(output: Output, database: Database, rule: PurgeRule, now: datetime) -> None:
-    from stepwell.cli.text import count, how_many
+    from stepwell.looks.text import count, how_many
     from stepwell.repository.purge import purge_some
 
     instances = executions = rows = after = 0
@@ -91,7 +91,7 @@ def _delete(output: Output, database: Database, rule: PurgeRule, now: datetime) 
 
 def _show(output: Output, database: Database, rule: PurgeRule, now: datetime) -> None:
     from stepwell.cli.output import Page
-    from stepwell.cli.text import how_many
+    from stepwell.looks.text import how_many
     from stepwell.repository.purge import RESTARTABLE, list_purgeable
 
     with database.read(what="look for old executions") as reader:
@@ -134,7 +134,7 @@ def _status(name: str) -> BatchStatus:
 
 
 def _by_job(found: Iterable[Purgeable]) -> dict[tuple[str, str], tuple[str, int, int, str]]:
-    from stepwell.cli.text import local_time
+    from stepwell.looks.text import local_time
 
     jobs: dict[tuple[str, str], tuple[str, int, int, str]] = {}
     for one in found:
@@ -150,7 +150,7 @@ def _by_job(found: Iterable[Purgeable]) -> dict[tuple[str, str], tuple[str, int,
 
 
 def _tell_jobs(page: Page, by_job: dict[tuple[str, str], tuple[str, int, int, str]]) -> None:
-    from stepwell.cli.text import count
+    from stepwell.looks.text import count
 
     if by_job:
         page.table(

@@ -119,7 +119,7 @@ def in_the_foreground(
 
     from stepwell.cli.foreground import Foreground
     from stepwell.cli.output import exit_status_of_execution
-    from stepwell.cli.representation import execution_json
+    from stepwell.looks.representation import execution_json
 
     with contextlib.ExitStack() as stack:
         if output.wants_json:

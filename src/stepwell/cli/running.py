@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from stepwell.cli.output import Page, bar
-from stepwell.cli.progress import StepProgress
-from stepwell.cli.reading import Look
-from stepwell.cli.text import count, duration, how_many, rate, seconds_between, shorten
 from stepwell.execution.parameters import JobParameter, describe_parameters
 from stepwell.execution.records import JobExecution, Metrics
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus, Result
+from stepwell.looks.progress import StepProgress
+from stepwell.looks.reading import Look
+from stepwell.looks.text import count, duration, how_many, rate, seconds_between, shorten
 
 VALUE_CHARACTERS = 20  # Of a parameter, where all of them have to share a cell.
 

@@ -37,7 +37,7 @@ def list_schedules(context: typer.Context, wants_json: WantsJson = False) -> Non
     It imports none of your job modules and writes nothing.
     """
     from stepwell.cli.output import Output, Page
-    from stepwell.cli.representation import schedule_json
+    from stepwell.looks.representation import schedule_json
     from stepwell.repository import schedules
 
     session: Session = context.obj
@@ -147,7 +147,7 @@ def remove(context: typer.Context, name: Name, wants_json: WantsJson = False) ->
     One that stepwell.toml defines is deleted there.
     """
     from stepwell.cli.output import Output
-    from stepwell.cli.representation import schedule_json
+    from stepwell.looks.representation import schedule_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -213,8 +213,8 @@ def preview(
 
 def _say(output: Output, recorded: RecordedSchedule, what: str) -> None:
     from stepwell.cli.output import Page
-    from stepwell.cli.representation import schedule_json
-    from stepwell.cli.text import local_time
+    from stepwell.looks.representation import schedule_json
+    from stepwell.looks.text import local_time
 
     if output.wants_json:
         output.json(schedule_json(recorded))
@@ -233,7 +233,7 @@ def times_text(recorded: RecordedSchedule) -> str:
 
 def schedules_text(recorded: list[RecordedSchedule], now: datetime) -> str:
     """The schedules of one job on one line."""
-    from stepwell.cli.text import local_time
+    from stepwell.looks.text import local_time
 
     told = []
     for each in recorded:
@@ -244,7 +244,7 @@ def schedules_text(recorded: list[RecordedSchedule], now: datetime) -> str:
 
 
 def _row(recorded: RecordedSchedule, now: datetime) -> list[str]:
-    from stepwell.cli.text import local_time
+    from stepwell.looks.text import local_time
 
     schedule = recorded.schedule
     return [
@@ -260,8 +260,8 @@ def _row(recorded: RecordedSchedule, now: datetime) -> list[str]:
 
 
 def _state(recorded: RecordedSchedule, now: datetime) -> str:
-    from stepwell.cli.text import local_time
     from stepwell.job.schedule import LATE_AFTER
+    from stepwell.looks.text import local_time
 
     if recorded.paused_at is not None:
         return f"paused since {local_time(recorded.paused_at)}"
@@ -328,6 +328,6 @@ def _read_time(text: str, schedule: Schedule) -> datetime:
 def _time_json(at: datetime) -> dict[str, str | None]:
     from datetime import UTC
 
-    from stepwell.cli.text import iso_utc
+    from stepwell.looks.text import iso_utc
 
     return {"due_at": iso_utc(at.astimezone(UTC)), "local": at.isoformat()}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
-from stepwell.cli.definitions import Definition, parameter_text
-from stepwell.cli.text import one_line
 from stepwell.job.registry import JobRegistry, RegisteredJob
 from stepwell.jsl.show import ShownJob, show_job
 from stepwell.jsl.source import JobFile
+from stepwell.looks.definitions import Definition, parameter_text
+from stepwell.looks.text import one_line
 from stepwell.settings import JobSettings, Settings
 
 

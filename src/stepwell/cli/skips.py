@@ -40,8 +40,8 @@ def list_skipped(
 ) -> None:
     """List the skipped items of an execution: step, phase, place, item and error."""
     from stepwell.cli.output import Output, Page
-    from stepwell.cli.representation import skip_json
-    from stepwell.cli.text import count, shorten
+    from stepwell.looks.representation import skip_json
+    from stepwell.looks.text import count, shorten
     from stepwell.repository.browse import count_skips
     from stepwell.repository.executions import get_execution
     from stepwell.repository.steps import list_skips
@@ -91,7 +91,7 @@ def export(
 ) -> None:
     """Write every skipped item of an execution to a file of JSON lines."""
     from stepwell.cli.output import Output
-    from stepwell.cli.text import how_many
+    from stepwell.looks.text import how_many
     from stepwell.runner.skipped import every_skip
 
     session: Session = context.obj
@@ -122,7 +122,7 @@ def retry(
     from stepwell.cli.asking import user
     from stepwell.cli.output import Output, note
     from stepwell.cli.run import in_the_foreground
-    from stepwell.cli.text import how_many
+    from stepwell.looks.text import how_many
     from stepwell.runner.skipped import NAME, every_skip, parameters_of_retry, reasons_to_keep
 
     session: Session = context.obj
@@ -154,8 +154,8 @@ def _write(file: Path, skips: Iterable[SkippedItem], purpose: str) -> int:
     """
     import json
 
-    from stepwell.cli.representation import skip_json
     from stepwell.database.durable import move_into_place, sync_file
+    from stepwell.looks.representation import skip_json
 
     if file.exists():
         raise _refused(purpose, f"{str(file)!r} is there already")

@@ -8,8 +8,8 @@ import typer
 
 if TYPE_CHECKING:
     from stepwell.cli.output import Output
-    from stepwell.cli.reading import Look, Watch
     from stepwell.cli.session import Session
+    from stepwell.looks.reading import Look, Watch
 
 SKIPS_SHOWN = 20
 PARTITIONS_SHOWN = 20
@@ -36,8 +36,8 @@ def status(
     It imports none of your job modules and writes nothing. Ctrl-C ends a watch.
     """
     from stepwell.cli.output import Output
-    from stepwell.cli.reading import Watch
-    from stepwell.cli.restarting import restart_in
+    from stepwell.looks.reading import Watch
+    from stepwell.looks.restarting import restart_in
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -57,7 +57,7 @@ def _show(eyes: Watch, output: Output, execution_id: int | None, *, all_partitio
     if execution_id is None:
         overview = eyes.overview()
         if output.wants_json:
-            from stepwell.cli.representation import overview_json
+            from stepwell.looks.representation import overview_json
 
             output.json(overview_json(overview))
         else:
@@ -71,7 +71,7 @@ def _show(eyes: Watch, output: Output, execution_id: int | None, *, all_partitio
         skips_max=SKIPS_SHOWN,
     )
     if output.wants_json:
-        from stepwell.cli.representation import details_json
+        from stepwell.looks.representation import details_json
 
         output.json(details_json(details))
     else:
@@ -147,7 +147,7 @@ def _tell(session: Session, eyes: Watch, output: Output, execution_id: int | Non
 
 def _stream(session: Session, eyes: Watch, output: Output, execution_id: int | None) -> None:
     """Print a JSON document a line whenever what is recorded has changed."""
-    from stepwell.cli.representation import look_json, overview_json
+    from stepwell.looks.representation import look_json, overview_json
 
     printed: object = None
     while not output.reader_has_gone:

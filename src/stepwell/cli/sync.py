@@ -155,7 +155,7 @@ def audit(
 ) -> None:
     """Show who did what to this node and its log, the newest first."""
     from stepwell.cli.output import Output, Page
-    from stepwell.cli.text import iso_utc, local_time
+    from stepwell.looks.text import iso_utc, local_time
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -210,7 +210,7 @@ def _facts(detail: dict[str, object]) -> str:
 
 def _status_page(found: SyncStatus) -> Page:
     from stepwell.cli.output import Page
-    from stepwell.cli.text import local_time
+    from stepwell.looks.text import local_time
 
     node = found.node
     page = Page()
@@ -287,7 +287,7 @@ def _table_json(table: TrackedTable, fault: str | None) -> dict[str, Any]:
 
 
 def _status_json(found: SyncStatus) -> dict[str, Any]:
-    from stepwell.cli.text import iso_utc
+    from stepwell.looks.text import iso_utc
 
     faults = {fault.table_name: fault.what for fault in found.faults}
     return {

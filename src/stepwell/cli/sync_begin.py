@@ -31,7 +31,7 @@ def bootstrap(
     new one: its tracked rows are replaced, all or nothing, and it goes on with the next change.
     """
     from stepwell.cli.output import Output
-    from stepwell.cli.text import how_many
+    from stepwell.looks.text import how_many
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -122,7 +122,7 @@ def _require_one(command: str, to: Path | None, from_file: Path | None) -> None:
 
 
 def _show_begun(output: Any, done: Bootstrapped) -> None:
-    from stepwell.cli.text import how_many
+    from stepwell.looks.text import how_many
 
     if output.wants_json:
         output.json(
@@ -143,7 +143,7 @@ def _show_begun(output: Any, done: Bootstrapped) -> None:
 
 def _verified_page(found: Verified, peer: str) -> Any:
     from stepwell.cli.output import Page
-    from stepwell.cli.text import how_many
+    from stepwell.looks.text import how_many
 
     page = Page()
     if not found.different:

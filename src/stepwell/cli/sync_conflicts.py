@@ -39,8 +39,8 @@ def list_conflicts(
 ) -> None:
     """List conflicts, the newest first."""
     from stepwell.cli.output import Output, Page
-    from stepwell.cli.text import local_time
     from stepwell.errors import SettingsError
+    from stepwell.looks.text import local_time
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -184,7 +184,7 @@ def _value(text: str, hint: str) -> Values:
 
 def _page(found: Conflict) -> Page:
     from stepwell.cli.output import Page
-    from stepwell.cli.text import local_time
+    from stepwell.looks.text import local_time
 
     page = Page()
     page.line(f"conflict {found.conflict_id}: {found.table_name} {found.pk_json} is {found.status}")
@@ -229,7 +229,7 @@ def _shown(image: Values | None, name: str) -> str:
 def _json(found: Conflict) -> dict[str, Any]:
     import json
 
-    from stepwell.cli.text import iso_utc
+    from stepwell.looks.text import iso_utc
     from stepwell.sync.change import encode_values
 
     def image(values: Values | None) -> Any:

@@ -10,8 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from stepwell.cli.output import Output
-    from stepwell.cli.reading import Look
     from stepwell.cli.session import Session
+    from stepwell.looks.reading import Look
     from stepwell.node import Node
     from stepwell.sync.bundle import Meta
     from stepwell.sync.preflight import Preflight
@@ -158,7 +158,7 @@ def _import(
 
 def _show_import(output: Output, look: Look, done: Mapping[str, Any], file: Path) -> None:
     from stepwell.cli.output import Page
-    from stepwell.cli.text import count, how_many
+    from stepwell.looks.text import count, how_many
 
     if output.wants_json:
         output.json({"execution_id": look.execution_id, **done})
@@ -183,7 +183,7 @@ def _show_import(output: Output, look: Look, done: Mapping[str, Any], file: Path
 
 def _show_preflight(output: Output, found: Preflight, meta: Meta) -> None:
     from stepwell.cli.output import Page
-    from stepwell.cli.text import how_many
+    from stepwell.looks.text import how_many
 
     if output.wants_json:
         output.json(
@@ -212,7 +212,7 @@ def _show_preflight(output: Output, found: Preflight, meta: Meta) -> None:
 def show_export(output: Output, look: Look, done: Mapping[str, Any]) -> None:
     """What was written, and where."""
     from stepwell.cli.output import Page
-    from stepwell.cli.text import count, how_many
+    from stepwell.looks.text import count, how_many
 
     if output.wants_json:
         shown = {name: value for name, value in done.items() if name != "file_id"}

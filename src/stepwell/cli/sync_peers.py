@@ -26,7 +26,7 @@ def peers() -> None:
 def list_peers(context: typer.Context, wants_json: WantsJson = False) -> None:
     """List the nodes that are known here, by name; `sync status` shows how far each is."""
     from stepwell.cli.output import Output, Page
-    from stepwell.cli.text import local_time
+    from stepwell.looks.text import local_time
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -135,7 +135,7 @@ def prune(
 
 def _pruning_page(found: Pruning, *, dry_run: bool) -> Any:
     from stepwell.cli.output import Page
-    from stepwell.cli.text import count, how_many
+    from stepwell.looks.text import count, how_many
 
     page = Page()
     changes = how_many(found.changes, "change")
@@ -166,7 +166,7 @@ def _done(found: Pruning, dry_run: bool) -> str:
 
 def peer_json(peer: Peer) -> dict[str, Any]:
     """A peer for programs."""
-    from stepwell.cli.text import iso_utc
+    from stepwell.looks.text import iso_utc
 
     return {
         "node": peer.node_id,

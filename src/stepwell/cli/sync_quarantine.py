@@ -34,7 +34,7 @@ def list_quarantine(
 ) -> None:
     """List the transactions that wait, the newest first."""
     from stepwell.cli.output import Output, Page
-    from stepwell.cli.text import local_time
+    from stepwell.looks.text import local_time
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -77,7 +77,7 @@ def show(
     import json
 
     from stepwell.cli.output import Output, Page
-    from stepwell.cli.text import local_time
+    from stepwell.looks.text import local_time
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -133,7 +133,7 @@ def retry(
     """Try transactions again, after their cause is mended. Exit status 3: some still wait."""
     from stepwell.cli.asking import user
     from stepwell.cli.output import DONE, STOPPED, Output
-    from stepwell.cli.text import how_many
+    from stepwell.looks.text import how_many
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -175,7 +175,7 @@ def drop(
 
 
 def _applied_text(applied: Applied) -> str:
-    from stepwell.cli.text import how_many
+    from stepwell.looks.text import how_many
 
     name = f"group {applied.origin}.{applied.epoch}.{applied.seq}"
     if applied.result == "parked":
@@ -198,7 +198,7 @@ def _applied_json(applied: Applied) -> dict[str, Any]:
 
 
 def _json(found: Quarantined) -> dict[str, Any]:
-    from stepwell.cli.text import iso_utc
+    from stepwell.looks.text import iso_utc
 
     return {
         "quarantine_id": found.quarantine_id,

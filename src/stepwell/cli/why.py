@@ -23,7 +23,7 @@ def why(
     nothing holds it. It imports none of your job modules and writes nothing.
     """
     from stepwell.cli.output import Output
-    from stepwell.cli.representation import why_json
+    from stepwell.looks.representation import why_json
     from stepwell.repository.why import explain
 
     session: Session = context.obj
@@ -40,7 +40,7 @@ def why_page(answer: Why) -> Page:
     """The reasons, each with its way out."""
     from stepwell.cli.output import Page
     from stepwell.cli.running import status_text
-    from stepwell.cli.text import duration, seconds_between
+    from stepwell.looks.text import duration, seconds_between
 
     execution = answer.execution
     page = Page()
@@ -57,7 +57,7 @@ def why_page(answer: Why) -> Page:
 
 
 def _line(reason: Reason) -> str:
-    from stepwell.cli.text import local_time
+    from stepwell.looks.text import local_time
 
     if reason.since is None:
         return reason.fact

@@ -46,8 +46,8 @@ def register(
     """
     from stepwell.cli.asking import read_time, require_job, user
     from stepwell.cli.output import Output
-    from stepwell.cli.representation import execution_json
     from stepwell.cli.words import read_parameters
+    from stepwell.looks.representation import execution_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)

@@ -6,13 +6,12 @@ unknown is null. New keys may come; a key keeps its name and meaning within a ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from stepwell.cli.progress import StepProgress
-from stepwell.cli.reading import Details, Look, Overview
-from stepwell.cli.text import iso_utc, seconds_between
+from stepwell.errors import StepwellError
 from stepwell.execution.json import from_json
 from stepwell.execution.parameters import JobParameter
 from stepwell.execution.records import (
@@ -23,6 +22,9 @@ from stepwell.execution.records import (
     StatusChange,
 )
 from stepwell.execution.result import Failure
+from stepwell.looks.progress import StepProgress
+from stepwell.looks.reading import Details, Look, Overview
+from stepwell.looks.text import iso_utc, seconds_between
 from stepwell.repository.owners import Owner
 from stepwell.repository.why import Why
 
@@ -69,11 +71,21 @@ def parameters_json(parameters: Iterable[JobParameter]) -> list[Json]:
     ]
 
 
+def problem_json(error: StepwellError) -> Json:
+    """A refusal: code, message, hint, and fields whose values that are no JSON become text."""
+    return {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "fields": _json_fields(error.fields),
+    }
+
+
 def look_json(look: Look) -> Json:
     """An execution with its owner and its steps."""
     return {
         **execution_json(look.execution, at=look.at),
-        "owner": owner_json(look.owner, look.owner_is_dead),
+        "owner": owner_json(look.owner, is_dead=look.owner_is_dead),
         "steps": [step_json(progress, at=look.at) for progress in look.steps],
     }
 
@@ -190,7 +202,7 @@ def failure_json(failure: Failure | None) -> Json | None:
     return {"type": failure.type, "message": failure.message, "trace": failure.trace}
 
 
-def owner_json(owner: Owner | None, is_dead: bool | None) -> Json | None:
+def owner_json(owner: Owner | None, *, is_dead: bool | None) -> Json | None:
     """A process; None for none."""
     if owner is None:
         return None
@@ -258,6 +270,11 @@ def _change(change: StatusChange) -> Json:
         "actor": change.actor,
         "reason": change.reason,
     }
+
+
+def _json_fields(fields: Mapping[str, object]) -> Json:
+    shown: Json = json.loads(json.dumps(dict(fields), default=str))
+    return shown
 
 
 def _rounded(number: float | None) -> float | None:

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from stepwell.cli.progress import Meter, StepProgress, since_start
-from stepwell.cli.restarting import Restart, restart_by_id
 from stepwell.clock import Clock
 from stepwell.database.connect import Database
 from stepwell.database.transaction import Reader
@@ -22,6 +20,8 @@ from stepwell.execution.records import (
     StatusChange,
     StepExecution,
 )
+from stepwell.looks.progress import Meter, StepProgress, since_start
+from stepwell.looks.restarting import Restart, restart_by_id
 from stepwell.repository import browse
 from stepwell.repository.executions import get_execution, list_of_instance, list_parameters
 from stepwell.repository.history import list_changes

@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from stepwell.cli import text
-from stepwell.cli.progress import Meter, StepProgress, since_start
 from stepwell.execution.records import Metrics, StepExecution
 from stepwell.execution.status import BatchStatus
+from stepwell.looks import text
+from stepwell.looks.progress import Meter, StepProgress, since_start
 
 BEGAN = datetime(2026, 11, 20, 21, 4, 5, tzinfo=UTC)
 

@@ -1,0 +1,1 @@
+"""Looks: what every face shows, read from what is committed, and its one form as JSON."""
