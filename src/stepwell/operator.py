@@ -16,9 +16,7 @@ from stepwell.errors import (
     NoSuchJob,
     StepwellError,
 )
-from stepwell.execution.parameters import (
-    due_parameter,
-)
+from stepwell.execution.parameters import due_parameter
 from stepwell.execution.records import JobExecution
 from stepwell.execution.status import BatchStatus
 from stepwell.job.job import Job
@@ -107,10 +105,12 @@ class JobOperator(JobQuestions):
         again: bool = False,
         trigger_source: str = "user",
         triggered_by: str | None = None,
+        idempotency_key: str | None = None,
     ) -> int:
         """Record an execution that this process owns, run it on a thread, return its id.
 
-        Instance and execution are committed when this returns. ``wait`` gives the outcome.
+        Instance and execution are committed when this returns. ``wait`` gives the outcome. A second
+        call with one ``idempotency_key`` starts nothing and returns the first one's id.
 
         Raises:
             NoSuchJob, JobStartError: nothing was recorded (S8, S183).
@@ -120,8 +120,14 @@ class JobOperator(JobQuestions):
         self._permit("start", job if isinstance(job, str) else job.name)
         ready = self._jobs.prepare(job, parameters or {})
         created = self._create(
-            ready, again=again, trigger_source=trigger_source, triggered_by=triggered_by
+            ready,
+            again=again,
+            trigger_source=trigger_source,
+            triggered_by=triggered_by,
+            idempotency_key=idempotency_key,
         )
+        if created.is_earlier:
+            return created.execution.execution_id
         return self._runner.run_on_thread(ready.work(created))
 
     def register(
@@ -135,6 +141,7 @@ class JobOperator(JobQuestions):
         again: bool = False,
         trigger_source: str = "user",
         triggered_by: str | None = None,
+        idempotency_key: str | None = None,
     ) -> int:
         """Record an execution for a worker and return its id; ``stepwell work`` runs it.
 
@@ -163,6 +170,7 @@ class JobOperator(JobQuestions):
             again=again,
             trigger_source=trigger_source,
             triggered_by=triggered_by,
+            idempotency_key=idempotency_key,
         )
         return self._repository.create_execution(registered).execution.execution_id
 

@@ -37,7 +37,7 @@ PARTIAL_INDEXES = {
     if index.dialect_options["sqlite"]["where"] is not None
 }
 # These have as many rows as people have written, or as are held right now, whatever has run.
-SMALL_TABLES = "SCAN batch_(?:schedule|notification_channel|lock)"
+SMALL_TABLES = "SCAN batch_(?:schedule|notification_channel|lock|token)"
 WHOLE_TABLE = {
     "LIST_GIVEN_UP": "what was told in the last week, for the doctor",
     "PRUNE_NOTIFICATIONS": "what was told in the last week, once an hour",

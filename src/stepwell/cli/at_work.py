@@ -29,6 +29,11 @@ class AtWork:
         self._deadline: float | None = None
         self._failed: set[int] = set()
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether a signal has come."""
+        return self._signals.received is not None
+
     def run(
         self, *, parallel: int, jobs: tuple[str, ...], pools: tuple[str, ...], drain: bool
     ) -> int:
@@ -43,7 +48,8 @@ class AtWork:
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))
             else:
                 at_a_time = f"{how_many(parallel, 'execution')} at a time"
-                self._output.line(f"working, {at_a_time}; Ctrl-C ends after the current chunks")
+                what = f"working, {at_a_time}" if parallel else "working on nothing registered"
+                self._output.line(f"{what}; Ctrl-C ends after the current chunks")
             worker.run(each_round=self._look_for_signals)
         return FAILED if drain and self._failed else DONE
 

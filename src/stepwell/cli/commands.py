@@ -48,6 +48,8 @@ COMMANDS = {
     "sync": ("stepwell.cli.sync", "commands"),
     "backup": ("stepwell.cli.backup", "commands"),
     "notify": ("stepwell.cli.notify", "notify"),
+    "serve": ("stepwell.cli.serve", "serve"),
+    "token": ("stepwell.cli.tokens", "commands"),
     "doctor": ("stepwell.cli.doctor", "doctor"),
     "purge": ("stepwell.cli.purge", "purge"),
     "db": ("stepwell.cli.database", "commands"),

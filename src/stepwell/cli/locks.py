@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +28,7 @@ def lock() -> None:
 def list_locks(context: typer.Context, wants_json: WantsJson = False) -> None:
     """List run locks, resources and named locks: who has them, since when, whether it lives."""
     from stepwell.cli.output import Output, Page
+    from stepwell.looks.holdings import holding_json
     from stepwell.repository.holdings import list_holdings
     from stepwell.repository.owners import find_owner
 
@@ -40,7 +41,7 @@ def list_locks(context: typer.Context, wants_json: WantsJson = False) -> None:
             owners = {h.owner_id: find_owner(reader, h.owner_id) for h in holdings}
         dead = {owner_id: database.liveness.is_dead(owner_id) for owner_id in owners}
     if wants_json:
-        documents = [_document(h, owners[h.owner_id], dead, now) for h in holdings]
+        documents = [holding_json(h, owners[h.owner_id], dead, now) for h in holdings]
         output.json({"locks": documents})
         return
     page = Page()
@@ -100,32 +101,6 @@ def release(
             f"released lock {name!r} (fence {each.fence}) of owner {each.owner_id},"
             " which is told so at its next word"
         )
-
-
-def _document(
-    holding: Holding, owner: Owner | None, dead: Mapping[int, bool], now: datetime
-) -> dict[str, Any]:
-    from stepwell.looks.text import iso_utc, seconds_between
-
-    return {
-        "kind": holding.kind,
-        "lock": holding.name,
-        "mode": holding.mode,
-        "waits": holding.waits,
-        "fence": holding.fence,
-        "execution_id": holding.execution_id,
-        "owner": {
-            "owner_id": holding.owner_id,
-            "host": owner.host if owner else None,
-            "pid": owner.pid if owner else None,
-            "purpose": owner.purpose if owner else None,
-            "is_dead": dead[holding.owner_id],
-        },
-        "since": iso_utc(holding.since),
-        "age_s": seconds_between(holding.since, now),
-        "ttl_s": holding.ttl_s,
-        "is_overdue": holding.is_overdue,
-    }
 
 
 def _row(

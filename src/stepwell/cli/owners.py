@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from stepwell.cli.session import Session
-    from stepwell.repository.at_work import OwnerAtWork
 
 commands = typer.Typer(no_args_is_help=True)
 
@@ -24,6 +23,7 @@ def owners() -> None:
 def list_owners(context: typer.Context, wants_json: WantsJson = False) -> None:
     """List the processes that run executions: since when, whether they live, what they run."""
     from stepwell.cli.output import Output, Page
+    from stepwell.looks.holdings import at_work_json
     from stepwell.looks.text import local_time
     from stepwell.repository.at_work import list_at_work
 
@@ -32,7 +32,7 @@ def list_owners(context: typer.Context, wants_json: WantsJson = False) -> None:
     with session.open_database() as database:
         at_work = list_at_work(database)
     if wants_json:
-        output.json({"owners": [_document(each) for each in at_work]})
+        output.json({"owners": [at_work_json(each) for each in at_work]})
         return
     page = Page()
     page.table(
@@ -86,16 +86,3 @@ def stop_owner(
     else:
         output.line(f"asked {owner} to end")
         output.hint("`stepwell owners list` shows when it has gone")
-
-
-def _document(each: OwnerAtWork) -> dict[str, Any]:
-    from stepwell.looks.representation import owner_json
-    from stepwell.looks.text import iso_utc
-
-    return {
-        **(owner_json(each.owner, is_dead=each.is_dead) or {}),
-        "started_at": iso_utc(each.owner.started_at),
-        "stop_requested_at": iso_utc(each.owner.stop_requested_at),
-        "stop_reason": each.owner.stop_reason,
-        "execution_ids": list(each.execution_ids),
-    }

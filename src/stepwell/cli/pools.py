@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,13 +27,14 @@ def pool() -> None:
 def list_pools(context: typer.Context, wants_json: WantsJson = False) -> None:
     """List the pools: size, the executions at work in each, how many wait."""
     from stepwell.cli.output import Output, Page
+    from stepwell.looks.holdings import pool_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
     with _open(session) as pools:
         found = pools.list()
     if wants_json:
-        output.json({"pools": [_document(each) for each in found]})
+        output.json({"pools": [pool_json(each) for each in found]})
         return
     page = Page()
     if not found:
@@ -59,6 +60,7 @@ def set_pool(
     A smaller size interrupts nobody: no new execution begins until enough have ended.
     """
     from stepwell.cli.output import Output
+    from stepwell.looks.holdings import pool_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -66,7 +68,7 @@ def set_pool(
         pools.set(name, size)
         [now] = [each for each in pools.list() if each.name == name]
     if wants_json:
-        output.json(_document(now))
+        output.json(pool_json(now))
         return
     above = len(now.holders) - now.size
     more = f"; {above} more than that are still at work" if above > 0 else ""
@@ -83,16 +85,6 @@ def _open(session: Session) -> Iterator[Pools]:
         pools = Pools(database)
         pools.configure(settings.pools)
         yield pools
-
-
-def _document(pool: Pool) -> dict[str, Any]:
-    return {
-        "pool": pool.name,
-        "size": pool.size,
-        "configured_size": pool.configured_size,
-        "execution_ids": list(pool.holders),
-        "waiting": pool.waiting,
-    }
 
 
 def _row(pool: Pool) -> list[str]:

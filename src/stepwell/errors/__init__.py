@@ -17,7 +17,8 @@
     │   ├── JobExecutionBlocked          ├── JobSecurityError
     │   ├── InvalidSchedule              ├── NoSuchSchedule
     │   ├── ScheduleAlreadyExists        ├── ScheduleInSettings
-    │   └── NoSuchOwner                  └── OwnerHasEnded
+    │   ├── NoSuchOwner                  ├── OwnerHasEnded
+    │   └── IdempotencyKeyUsed
     ├── DatabaseError                    what the database answered
     │   ├── CannotOpenDatabase           ├── DatabaseBusy
     │   ├── UnsafeFilesystem             ├── DatabaseFull
@@ -53,6 +54,11 @@
     │   ├── BackupExists                 ├── BackupDamaged
     │   ├── BackupUnderWay               ├── ManifestTooNew
     │   └── DatabaseInUse
+    ├── WebError                         the web face and its tokens
+    │   ├── InvalidRequest             ├── TokenRequired
+    │   ├── RequestTooLarge            ├── RoleRequired
+    │   ├── CannotServe                ├── NoSuchToken
+    │   └── TokenExists
     ├── ChannelFailed                    a notification that was not taken
     ├── PlanChanged                      the doctor's
     ├── InvalidStateFile                 an older program's state.json
@@ -80,6 +86,7 @@ from stepwell.errors.backup import (
 from stepwell.errors.batch import (
     BatchError,
     ContextTooLarge,
+    IdempotencyKeyUsed,
     IllegalTransition,
     JobExecutionAlreadyComplete,
     JobExecutionAlreadyRunning,
@@ -179,6 +186,16 @@ from stepwell.errors.sync import (
     SyncNodeExists,
     TableNotTracked,
 )
+from stepwell.errors.web import (
+    CannotServe,
+    InvalidRequest,
+    NoSuchToken,
+    RequestTooLarge,
+    RoleRequired,
+    TokenExists,
+    TokenRequired,
+    WebError,
+)
 
 __all__ = [
     "Kind",
@@ -198,6 +215,7 @@ __all__ = [
     "JobSecurityError",
     "JobStartError",
     "LostOwnership",
+    "IdempotencyKeyUsed",
     "NoSuchJob",
     "NoSuchJobExecution",
     "NoSuchJobInstance",
@@ -279,4 +297,12 @@ __all__ = [
     "BehindHorizon",
     "InvalidLsn",
     "CannotBootstrap",
+    "WebError",
+    "InvalidRequest",
+    "RequestTooLarge",
+    "TokenRequired",
+    "RoleRequired",
+    "CannotServe",
+    "NoSuchToken",
+    "TokenExists",
 ]

@@ -125,6 +125,20 @@ class JobExecutionNotMostRecent(BatchError):
         )
 
 
+class IdempotencyKeyUsed(BatchError):
+    """An earlier request had the same idempotency key and asked for something else."""
+
+    kind = Kind.CONFLICT
+
+    def __init__(self, job_name: str, execution_id: int) -> None:
+        super().__init__(
+            f"cannot start job {job_name!r}: its idempotency key was used for execution"
+            f" {execution_id}, which is of another job or has other parameters",
+            hint="a key belongs to one request; make a new one for each start",
+            fields={"job": job_name, "execution_id": execution_id},
+        )
+
+
 class NoSuchJob(BatchError):
     """The name is neither registered nor has it an instance (S177)."""
 

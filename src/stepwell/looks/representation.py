@@ -30,6 +30,7 @@ from stepwell.repository.why import Why
 
 if TYPE_CHECKING:
     from stepwell.repository.schedules import RecordedSchedule
+    from stepwell.repository.tokens import Token
 
 Json = dict[str, Any]
 
@@ -97,7 +98,7 @@ def details_json(details: Details) -> Json:
         "earlier_execution_ids": list(details.earlier),
         "later_execution_id": details.later_id,
         "partitions": [
-            {"step": progress.step.step_name, **_partition(partition)}
+            {"step": progress.step.step_name, **partition_json(partition)}
             for progress in details.look.steps
             for partition in details.partitions.get(progress.step.step_execution_id, ())
         ],
@@ -108,7 +109,7 @@ def details_json(details: Details) -> Json:
         ],
         "skip_count": details.skip_count,
         "skips": [skip_json(skip) for skip in details.skips],
-        "history": [_change(change) for change in details.history],
+        "history": [change_json(change) for change in details.history],
     }
 
 
@@ -195,6 +196,19 @@ def schedule_json(recorded: RecordedSchedule) -> Json:
     }
 
 
+def token_json(token: Token, *, at: datetime) -> Json:
+    """A token without its secret, which nobody knows."""
+    return {
+        "token": token.name,
+        "role": token.role,
+        "node": token.node,
+        "created_at": iso_utc(token.created_at),
+        "expires_at": iso_utc(token.expires_at),
+        "revoked_at": iso_utc(token.revoked_at),
+        "is_valid": token.is_valid(at),
+    }
+
+
 def failure_json(failure: Failure | None) -> Json | None:
     """Type, message and trace of an exception."""
     if failure is None:
@@ -228,7 +242,8 @@ def _counters(metrics: Metrics) -> Json:
     }
 
 
-def _partition(partition: PartitionExecution) -> Json:
+def partition_json(partition: PartitionExecution) -> Json:
+    """One attempt at a partition."""
     return {
         "number": partition.number,
         "name": partition.name,
@@ -247,7 +262,7 @@ def _partition(partition: PartitionExecution) -> Json:
 
 
 def skip_json(skip: SkippedItem) -> Json:
-    """One item that was left out."""
+    """An item that was left out."""
     return {
         "skip_id": skip.skip_id,
         "step": skip.step_name,
@@ -261,7 +276,8 @@ def skip_json(skip: SkippedItem) -> Json:
     }
 
 
-def _change(change: StatusChange) -> Json:
+def change_json(change: StatusChange) -> Json:
+    """One change of status."""
     return {
         "changed_at": iso_utc(change.changed_at),
         "step": change.step_name,

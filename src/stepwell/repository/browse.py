@@ -49,6 +49,17 @@ LAST_STARTS = Prepared(
     .select_from(batch_job_execution.join(batch_job_instance))
     .group_by(_i.job_name)
 )
+COUNT_BY_STATUS = Prepared(
+    select(_i.job_name, _e.status, func.count())
+    .select_from(batch_job_execution.join(batch_job_instance))
+    .where(
+        _e.job_execution_id
+        > select(func.coalesce(func.max(_e.job_execution_id), 0)).scalar_subquery()
+        - LOOK_BACK_EXECUTIONS
+    )
+    .group_by(_i.job_name, _e.status)
+    .order_by(_i.job_name, _e.status)
+)
 
 
 def _lately(*conditions: ColumnElement[bool]) -> Select[Any]:
@@ -196,6 +207,11 @@ def newest_execution_id(reader: Reader) -> int:
     """The highest id of a job execution; 0 when there is none."""
     row = reader.fetch_one(NEWEST_EXECUTION)
     return int(row[0] or 0) if row else 0
+
+
+def count_by_status(reader: Reader) -> list[tuple[str, str, int]]:
+    """How many of the last ``LOOK_BACK_EXECUTIONS`` each job has with each status."""
+    return [(row[0], row[1], int(row[2])) for row in reader.fetch_all(COUNT_BY_STATUS)]
 
 
 def tracking(reader: Reader, execution_id: int) -> tuple[Any, ...] | None:

@@ -13,6 +13,7 @@ from datetime import datetime
 from stepwell.database.liveness import Liveness
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.errors import (
+    IdempotencyKeyUsed,
     JobExecutionAlreadyComplete,
     JobExecutionAlreadyRunning,
     JobExecutionBlocked,
@@ -27,6 +28,7 @@ from stepwell.execution.status import BatchStatus, check_transition
 from stepwell.job.resource import NOTHING, Declared
 from stepwell.repository.blockers import insert_declared, read_occupancy, take_claim_turn
 from stepwell.repository.executions import (
+    find_by_key,
     find_execution,
     get_context,
     get_execution,
@@ -61,6 +63,7 @@ class NewExecution:
         max_recoveries: How many deaths of its owners the instance survives by itself (S191).
         because: Who asks and why, for the history.
         context: The JobContext's JSON that a new instance begins with.
+        idempotency_key: A second request with this key is answered with the first one's execution.
     """
 
     job_name: str
@@ -82,15 +85,20 @@ class NewExecution:
     max_recoveries: int | None = None
     because: Because = RUNNER
     context: str = "{}"
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True)
 class CreatedExecution:
-    """The new execution, and what it goes on from: the last one of its instance, if any."""
+    """The new execution, and what it goes on from: the last one of its instance, if any.
+
+    ``is_earlier``: nothing was recorded, an earlier request had the same idempotency key.
+    """
 
     execution: JobExecution
     previous: JobExecution | None
     context: str
+    is_earlier: bool = False
 
 
 def create_execution(
@@ -108,7 +116,12 @@ def create_execution(
         JobExecutionBlocked: it would run at once, and a pool is full or a resource is held; to
             be registered it may wait.
         NoSuchJobExecution: ``after_id`` names none.
+        IdempotencyKeyUsed: an earlier request had the same key and asked for something else.
     """
+    if new.idempotency_key is not None:
+        earlier = find_by_key(transaction, new.idempotency_key)
+        if earlier is not None:
+            return _again_asked(new, earlier)
     if new.after_id is not None:
         _refuse_hopeless(transaction, new)
     if new.declared and new.owner_id is not None:
@@ -123,11 +136,21 @@ def create_execution(
         _refuse_blocked(transaction, new, liveness)
     context = new.context if previous is None else get_context(transaction, previous.execution_id)
     check_transition("job", None, None, BatchStatus.STARTING)
-    execution = insert_execution(transaction, _new_record(new, instance, previous, at=at))
+    record = _new_record(new, instance, previous, at=at)
+    execution = insert_execution(transaction, record, idempotency_key=new.idempotency_key)
     insert_context(transaction, execution.execution_id, context)
     insert_declared(transaction, execution.execution_id, new.declared)
     record_change(transaction, execution, None, new.because)
     return CreatedExecution(execution, previous, context)
+
+
+def _again_asked(new: NewExecution, earlier: JobExecution) -> CreatedExecution:
+    same = {(p.name, p.type, p.value) for p in earlier.parameters} == {
+        (p.name, p.type, p.value) for p in new.parameters
+    }
+    if earlier.job_name != new.job_name or not same:
+        raise IdempotencyKeyUsed(new.job_name, earlier.execution_id)
+    return CreatedExecution(earlier, None, "{}", is_earlier=True)
 
 
 def refuse_restart(

@@ -53,6 +53,7 @@ _INSERTED = (
     "after_id",
     "recoveries",
     "max_recoveries",
+    "idempotency_key",
 )
 INSERT_EXECUTION = Prepared(
     insert(batch_job_execution)
@@ -85,6 +86,7 @@ UPDATE_CONTEXT = Prepared(
 )
 GET_CONTEXT = Prepared(select(_c.serialized_context).where(_c.job_execution_id == bindparam("id_")))
 GET_EXECUTION = Prepared(_select().where(_e.job_execution_id == bindparam("id_")))
+FIND_BY_KEY = Prepared(_select().where(_e.idempotency_key == bindparam("key_")))
 # Whoever decides by the status of an execution that is not his own locks the row first, so that
 # nobody ends it in between; SQLite's writers are alone anyhow.
 LOCK_EXECUTION = Prepared(
@@ -120,7 +122,9 @@ RUNNING_EXECUTIONS = Prepared(
 OWNED_EXECUTIONS = Prepared(_select().where(text(RUNNING_AND_OWNED)))
 
 
-def insert_execution(transaction: Transaction, record: JobExecution) -> JobExecution:
+def insert_execution(
+    transaction: Transaction, record: JobExecution, *, idempotency_key: str | None = None
+) -> JobExecution:
     """Add the row of ``record`` with its parameters and an empty context; its id is the answer's.
 
     Raises:
@@ -145,6 +149,7 @@ def insert_execution(transaction: Transaction, record: JobExecution) -> JobExecu
             "after_id": record.after_id,
             "recoveries": record.recoveries,
             "max_recoveries": record.max_recoveries,
+            "idempotency_key": idempotency_key,
         },
     )
     assert row is not None
@@ -154,6 +159,15 @@ def insert_execution(transaction: Transaction, record: JobExecution) -> JobExecu
     if record.parameters:
         transaction.execute_many(INSERT_PARAMETER, _parameter_rows(execution_id, record.parameters))
     return replace(record, execution_id=execution_id)
+
+
+def find_by_key(reader: Reader, idempotency_key: str) -> JobExecution | None:
+    """The execution that was asked for with this key, with its parameters; None: no one was."""
+    row = reader.fetch_one(FIND_BY_KEY, {"key_": idempotency_key})
+    if row is None:
+        return None
+    found = job_execution(row)
+    return replace(found, parameters=list_parameters(reader, found.execution_id))
 
 
 def _parameter_rows(

@@ -1,0 +1,36 @@
+"""The application: routes, who may use them, and where errors end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from stepwell.errors import StepwellError
+from stepwell.node import Node
+from stepwell.web import actions, questions, system
+from stepwell.web.door import Door
+from stepwell.web.face import Face
+from stepwell.web.problems import answer_http, answer_invalid, answer_problem
+
+
+def make_app(
+    node: Node, *, on_loopback: bool = True, is_ending: Callable[[], bool] = lambda: False
+) -> FastAPI:
+    """The ASGI application over a node whose jobs are loaded.
+
+    ``on_loopback`` says that only this machine can reach it: programs here need no token then.
+    ``is_ending`` is asked whether new work is refused, because the server is about to end.
+    """
+    # Its pages would be fetched from elsewhere, and the description asks for a token.
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.face = Face(node, on_loopback=on_loopback, is_ending=is_ending)
+    for routes in (system, questions, actions):
+        app.include_router(routes.router)
+    app.add_exception_handler(StepwellError, answer_problem)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(HTTPException, answer_http)
+    app.add_middleware(Door, clock=node.clock)
+    return app

@@ -1,0 +1,91 @@
+"""What every route shares: the node, who asks, and what a route says of refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from stepwell.looks.reading import Watch
+from stepwell.looks.restarting import restart_in
+from stepwell.node import Node
+from stepwell.repository.tokens import OPERATOR, VIEWER
+from stepwell.web.auth import NOBODY, Caller, admit
+
+_MEANINGS = {
+    400: "The request cannot be read.",
+    401: "No token, or one that opens nothing.",
+    403: "The token has another role.",
+    404: "It is not there.",
+    409: "The state forbids it; the message says what to change first.",
+    413: "The body is too large.",
+    422: "A value breaks its rule; `fields` names it.",
+    503: "The database is busy, or the server is about to end: try again.",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What the API's description says of refusals."""
+    return {
+        status: {"description": _MEANINGS[status]} for status in sorted({401, 403, 503, *statuses})
+    }
+
+
+@dataclass(frozen=True)
+class Face:
+    """One node as the web shows it.
+
+    Attributes:
+        on_loopback: Only this machine can reach the server.
+        is_ending: Whether new work is refused.
+    """
+
+    node: Node
+    on_loopback: bool
+    is_ending: Callable[[], bool]
+
+    def watch(self) -> Watch:
+        """Looks at executions; one a request, because a rate belongs to who has looked twice."""
+        node = self.node
+        return Watch(node.database, node.clock, restart=restart_in(node.settings))
+
+
+class Admitted:
+    """The dependency of a route that asks for a role; its value is the caller."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+
+    def __call__(self, request: Request) -> Caller:
+        """Look at who asks, before anything of the request is read."""
+        face = face_of(request)
+        return admit(
+            face.node,
+            f"{request.method} {request.url.path}",
+            self.role,
+            request.headers,
+            on_loopback=face.on_loopback,
+        )
+
+
+def face_of(request: Request) -> Face:
+    """The face of the application that was asked."""
+    face = request.app.state.face
+    assert isinstance(face, Face)
+    return face
+
+
+def role_of(route: Any) -> str:
+    """The role that a route asks for; ``public`` for none."""
+    for dependency in route.dependant.dependencies:
+        if isinstance(dependency.call, Admitted):
+            return dependency.call.role
+    return NOBODY
+
+
+Asked = Annotated[Face, Depends(face_of)]
+Viewer = Annotated[Caller, Depends(Admitted(VIEWER))]
+Operator = Annotated[Caller, Depends(Admitted(OPERATOR))]

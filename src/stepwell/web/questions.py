@@ -1,0 +1,185 @@
+"""The routes that look: every answer is the document that the command line prints with --json."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+
+from stepwell.looks.definitions import Definition, definition_json
+from stepwell.looks.holdings import at_work_json, holding_json, pool_json
+from stepwell.looks.representation import (
+    change_json,
+    details_json,
+    execution_json,
+    look_json,
+    overview_json,
+    partition_json,
+    schedule_json,
+    skip_json,
+    why_json,
+)
+from stepwell.repository import browse
+from stepwell.repository.at_work import list_at_work
+from stepwell.repository.executions import get_execution
+from stepwell.repository.history import list_changes
+from stepwell.repository.holdings import list_holdings
+from stepwell.repository.owners import find_owner
+from stepwell.repository.partitions import list_partition_executions
+from stepwell.repository.steps import list_skips, list_steps
+from stepwell.web.face import Asked, Viewer, problems
+
+router = APIRouter(tags=["look"])
+
+PAGE_MAX = 1_000
+ID_MAX = 2**63 - 1  # What a column of the database holds.
+
+Json = dict[str, Any]
+Id = Annotated[int, Path(ge=1, le=ID_MAX, description="An execution's id.")]
+Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="How many at most.")]
+SHOWN = 20  # As in `stepwell status ID`.
+
+
+@router.get("/api/status", responses=problems())
+def status(face: Asked, _caller: Viewer) -> Json:
+    """What runs, waits and failed lately."""
+    return overview_json(face.watch().overview())
+
+
+@router.get("/api/jobs", responses=problems())
+def list_jobs(face: Asked, _caller: Viewer) -> Json:
+    """The jobs that can be started here."""
+    return {"jobs": [definition_json(Definition.of(found)) for found in face.node.registry]}
+
+
+@router.get("/api/jobs/{job}", responses=problems(404))
+def show_job(job: str, face: Asked, _caller: Viewer) -> Json:
+    """One job: parameters with types and defaults, steps, schedules, last execution."""
+    definition = Definition.of(face.node.registry.find(job))
+    own = [s for s in face.node.schedules.list_schedules() if s.schedule.job_name == job]
+    with face.node.database.read() as reader:
+        last = browse.list_executions(reader, job_name=job, count=1)
+    return {
+        **definition_json(definition),
+        "schedules": [schedule_json(schedule) for schedule in own],
+        "last_execution": execution_json(last[0]) if last else None,
+    }
+
+
+@router.get("/api/executions", responses=problems(422))
+def list_executions(
+    face: Asked,
+    _caller: Viewer,
+    job: Annotated[str | None, Query(description="Only of this job.")] = None,
+    status: Annotated[list[str] | None, Query(description="Only with one of these.")] = None,
+    before: Annotated[int | None, Query(ge=1, le=ID_MAX, description="Only older ones.")] = None,
+    limit: Limit = 50,
+) -> Json:
+    """One page of executions, the newest first; `next_before` asks for the next one."""
+    with face.node.database.read() as reader:
+        page = browse.list_executions(
+            reader, job_name=job, statuses=status or (), before_id=before, count=limit
+        )
+        found = [get_execution(reader, execution.execution_id) for execution in page]
+    return {
+        "executions": [execution_json(execution) for execution in found],
+        "next_before": found[-1].execution_id if len(found) == limit else None,
+    }
+
+
+@router.get("/api/executions/{execution_id}", responses=problems(404, 422))
+def show_execution(execution_id: Id, face: Asked, _caller: Viewer) -> Json:
+    """One execution in full, with the partitions that failed or were partial."""
+    watch = face.watch()
+    return details_json(watch.details(execution_id, partitions_max=SHOWN, skips_max=SHOWN))
+
+
+@router.get("/api/executions/{execution_id}/steps", responses=problems(404, 422))
+def show_steps(execution_id: Id, face: Asked, _caller: Viewer) -> Json:
+    """An execution with its owner and its steps: how far it is."""
+    return look_json(face.watch().look(execution_id))
+
+
+@router.get("/api/executions/{execution_id}/partitions", responses=problems(404, 422))
+def list_partitions(
+    execution_id: Id,
+    face: Asked,
+    _caller: Viewer,
+    step: Annotated[str | None, Query(description="Only of this step.")] = None,
+    after: Annotated[int, Query(ge=-1, le=ID_MAX, description="Behind this number.")] = -1,
+    limit: Limit = PAGE_MAX,
+) -> Json:
+    """One page of the partitions of a step, of the first partitioned one unless it is named."""
+    with face.node.database.read() as reader:
+        get_execution(reader, execution_id)
+        steps = [
+            one
+            for one in list_steps(reader, execution_id)
+            if one.partition_total is not None and step in (None, one.step_name)
+        ]
+        found = (
+            list_partition_executions(
+                reader, steps[0].step_execution_id, after_number=after, count=limit
+            )
+            if steps
+            else []
+        )
+    return {
+        "step": steps[0].step_name if steps else None,
+        "partitions": [partition_json(partition) for partition in found],
+        "next_after": found[-1].number if len(found) == limit else None,
+    }
+
+
+@router.get("/api/executions/{execution_id}/skips", responses=problems(404, 422))
+def show_skips(execution_id: Id, face: Asked, _caller: Viewer, limit: Limit = 100) -> Json:
+    """The items that an execution has left out."""
+    with face.node.database.read() as reader:
+        get_execution(reader, execution_id)
+        skips = list_skips(reader, execution_id, count=limit)
+        total = browse.count_skips(reader, execution_id)
+    return {"skip_count": total, "skips": [skip_json(skip) for skip in skips]}
+
+
+@router.get("/api/executions/{execution_id}/history", responses=problems(404, 422))
+def show_history(execution_id: Id, face: Asked, _caller: Viewer) -> Json:
+    """Every change of status of an execution and of its steps, the oldest first."""
+    with face.node.database.read() as reader:
+        get_execution(reader, execution_id)
+        changes = list_changes(reader, execution_id)
+    return {"history": [change_json(change) for change in changes]}
+
+
+@router.get("/api/executions/{execution_id}/why", responses=problems(404, 422))
+def why(execution_id: Id, face: Asked, _caller: Viewer) -> Json:
+    """Why an execution does not run, or has not ended."""
+    return why_json(face.node.operator.why(execution_id))
+
+
+@router.get("/api/owners", responses=problems())
+def list_owners(face: Asked, _caller: Viewer) -> Json:
+    """The processes at work."""
+    return {"owners": [at_work_json(each) for each in list_at_work(face.node.database)]}
+
+
+@router.get("/api/pools", responses=problems())
+def list_pools(face: Asked, _caller: Viewer) -> Json:
+    """The pools: size, who is in each, how many wait."""
+    return {"pools": [pool_json(pool) for pool in face.node.pools.list()]}
+
+
+@router.get("/api/locks", responses=problems())
+def list_locks(face: Asked, _caller: Viewer) -> Json:
+    """Run locks, resources and named locks: who has them, since when."""
+    now, database = face.node.clock.now(), face.node.database
+    with database.read() as reader:
+        holdings = list_holdings(reader, now=now)
+        owners = {h.owner_id: find_owner(reader, h.owner_id) for h in holdings}
+    dead = {owner_id: database.liveness.is_dead(owner_id) for owner_id in owners}
+    return {"locks": [holding_json(h, owners[h.owner_id], dead, now) for h in holdings]}
+
+
+@router.get("/api/schedules", responses=problems())
+def list_schedules(face: Asked, _caller: Viewer) -> Json:
+    """What starts by itself."""
+    return {"schedules": [schedule_json(s) for s in face.node.schedules.list_schedules()]}
