@@ -15,29 +15,34 @@ from stepwell.cli.commands import command
 from tests.docs.pages import ROOT
 
 SCRIPTS = sorted((ROOT / "scripts").iterdir())
-CALL = re.compile(r'^(?:"\$stepwell"|& \$Stepwell) (?P<words>[^|\n]+)', re.MULTILINE)
+CALL = re.compile(
+    r'^ *(?:"\$stepwell"|& \$Stepwell|"%STEPWELL%"|.*exec "\$stepwell") (?P<words>[^|;\n]+)',
+    re.MULTILINE,
+)
+BATCHES = [p for p in SCRIPTS if p.suffix == ".bat" and p.with_suffix(".ps1").exists()]
 POWERSHELL = re.compile(r'-File "%~dp0(?P<script>\S+)"(?P<words>.*)$', re.MULTILINE)
 
 
 def calls(path: Path) -> list[list[str]]:
     """The words of each call of ``stepwell``; arguments that are variables left out."""
     found = [match["words"].split() for match in CALL.finditer(path.read_text(encoding="utf-8"))]
-    return [[word for word in words if not re.match(r'"?\$', word)] for words in found]
+    return [[word for word in words if not re.match(r'"?[$%]', word)] for words in found]
 
 
-def verb(words: list[str]) -> Any:
-    """The command that the first words name."""
+def options_of(words: list[str]) -> set[str]:
+    """The options of the command that the first words name; a variable may be any of a group."""
     found: Any = command()
     for word in words:
         if not word.startswith("-") and hasattr(found, "commands"):
             found = found.commands[word]
-    return found
+    commands = [found, *getattr(found, "commands", {}).values()]
+    return {name for each in commands for option in each.params for name in option.opts}
 
 
-@pytest.mark.parametrize("path", [p for p in SCRIPTS if p.suffix != ".bat"], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.name)
 def test_a_script_calls_what_there_is(path: Path) -> None:
     for words in calls(path):
-        options = {name for parameter in verb(words).params for name in parameter.opts}
+        options = options_of(words) | options_of([])  # And those of the program itself.
 
         assert set() == {word for word in words if word.startswith("--")} - options
 
@@ -49,7 +54,7 @@ def test_both_shells_call_the_same(name: str) -> None:
     assert calls(shell) == calls(powershell) != []
 
 
-@pytest.mark.parametrize("path", [p for p in SCRIPTS if p.suffix == ".bat"], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", BATCHES, ids=lambda p: p.name)
 def test_a_batch_file_hands_on_to_its_script_what_that_takes(path: Path) -> None:
     [called] = POWERSHELL.finditer(path.read_text(encoding="utf-8"))
     script = (path.parent / called["script"]).read_text(encoding="utf-8")
