@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -129,49 +129,59 @@ def work(url: str, folder: str, parallel: int = 2) -> int:
 def register_and_look(url: str, folder: str) -> dict[str, Any]:
     """``register`` and ``status`` in a tight loop; how long each took, in seconds."""
     took: dict[str, list[float]] = {"register": [], "status": []}
-    registered = 0
     with _node(url, folder, "register") as node:
         eyes = Watch(node.database, node.clock)
-        while registered < WAITING_MAX // 2:  # So that the workers find some.
-            registered += 1
-            node.operator.register("item", item(registered))
-        while not (Path(folder) / "no more").exists():
+
+        def register() -> None:
+            number = len(took["register"]) + 1
+            took["register"].append(_timed(lambda: node.operator.register("item", item(number))))
+
+        for _ in range(WAITING_MAX // 2):  # So that the workers find some.
+            register()
+        while True:
             began = time.perf_counter()
-            overview = eyes.overview()
+            waiting_count = eyes.overview().waiting_count
             took["status"].append(time.perf_counter() - began)
             for pool in node.pools.list():
                 if len(pool.holders) > pool.size:
                     _complain(Path(folder), f"a look saw {pool}")
-            if overview.waiting_count < WAITING_MAX:
-                registered += 1
-                began = time.perf_counter()
-                node.operator.register("item", item(registered))
-                took["register"].append(time.perf_counter() - began)
+            if (Path(folder) / "no more").exists():
+                break
+            if waiting_count < WAITING_MAX:
+                register()
+    registered = len(took["register"])
     return {"registered": registered, **{name: sorted(each) for name, each in took.items()}}
 
 
 def write_tightly(url: str, folder: str, number: int, pause_s: float = 0.0) -> list[float]:
     """Transaction behind transaction, or one a while; how long each took, in seconds."""
-    took: list[float] = []
     with _node(url, folder, "library") as node:
-        while not (Path(folder) / "no more").exists():
-            began = time.perf_counter()
+
+        def write() -> None:
             with node.database.write() as transaction:
-                transaction.connection.execute(
-                    "INSERT INTO evidence VALUES (:number, :id)", {"number": number, "id": 0}
-                )
-            took.append(time.perf_counter() - began)
-            node.clock.sleep(pause_s)
-    return sorted(took)
+                row = {"number": number, "id": 0}
+                transaction.connection.execute("INSERT INTO evidence VALUES (:number, :id)", row)
+
+        return _again_and_again(node, folder, write, pause_s)
 
 
 def look_tightly(url: str, folder: str) -> list[float]:
-    """What ``status`` reads, again and again."""
-    took: list[float] = []
+    """What ``status`` reads, again and again; how long each look took, in seconds."""
     with _node(url, folder, "library") as node:
-        eyes = Watch(node.database, node.clock)
-        while not (Path(folder) / "no more").exists():
-            began = time.perf_counter()
-            eyes.overview()
-            took.append(time.perf_counter() - began)
+        return _again_and_again(node, folder, Watch(node.database, node.clock).overview)
+
+
+def _again_and_again(
+    node: Node, folder: str, do: Callable[[], object], pause_s: float = 0.0
+) -> list[float]:
+    took = [_timed(do)]
+    while not (Path(folder) / "no more").exists():
+        node.clock.sleep(pause_s)
+        took.append(_timed(do))
     return sorted(took)
+
+
+def _timed(do: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    do()
+    return time.perf_counter() - began
