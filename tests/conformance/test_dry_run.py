@@ -22,7 +22,7 @@ from stepwell import (
 )
 from stepwell.errors import JobExecutionAlreadyRunning, JobInstanceAlreadyComplete, JobStartError
 from stepwell.runner.dry_run import DryRun, dry_run
-from tests.conformance.stories import counts, nothing
+from tests.conformance.stories import counts, nothing, owned, tasklet_job
 
 
 class Range(Parameters):
@@ -121,6 +121,14 @@ def test_what_a_start_would_refuse_is_refused(node: Node) -> None:
         plan(node, job, first=1, last=1)
     with pytest.raises(JobExecutionAlreadyRunning):
         plan(node, job, first=2, last=2)
+
+    running = tasklet_job("billing", nothing)
+    owner_id = owned(node, "billing").owner_id or 0
+    for is_dead in (False, True):
+        with pytest.raises(JobExecutionAlreadyRunning) as refused:
+            plan(node, running)
+        assert is_dead is refused.value.fields["owner_is_dead"]
+        node.database.liveness.release(owner_id)
 
     again = plan(node, job, again=True, first=1, last=1)
     assert ["run"] * 3 == [action for _, action in told(again)]
