@@ -165,7 +165,9 @@ class Sealer:
                     self._log(step, "I", step.new, table.text(row.new), None, None)
                 else:
                     both = step._replace(row=row._replace(old=replaced.row.old))
-                    self._update(both, both.row.old or (), row.new, step.new, step.new)
+                    # Its key may be written otherwise, where the column calls both the same.
+                    was = replaced.old or step.new
+                    self._update(both, both.row.old or (), row.new, was, step.new)
                 replaced = None
             elif row.new is None and row.old is not None and step.old is not None:
                 self._log(step, "D", step.old, None, table.text(row.old), None)
@@ -183,19 +185,33 @@ class Sealer:
         updated under a key that nobody has heard of yet: that update is put behind.
         """
         early: dict[RowKey, list[_Step]] = {}
+        images: dict[RowKey, Sequence[Value] | None] = {}
         for step in steps:
             old, new = step.old, step.new
-            if not step.table.points_to_itself or old is None or new is None:
+            if not step.table.points_to_itself:
                 yield step
                 continue
-            version = self._known.get(old)
-            if old == new and (version is None or not version.is_alive):
+            if old is not None and old == new and self._is_early(step, old, images):
                 early.setdefault(old, []).append(step)
-            else:
-                yield step
-                yield from early.pop(new, ())
+                continue
+            for each in (step, *(early.pop(new, ()) if new is not None else ())):
+                if each.old is not None:
+                    images[each.old] = None
+                if each.new is not None:
+                    images[each.new] = each.row.new
+                yield each
         for late in early.values():
             yield from late
+
+    def _is_early(
+        self, step: _Step, key: RowKey, images: Mapping[RowKey, Sequence[Value] | None]
+    ) -> bool:
+        """Whether the row under this key is not there yet, or still another one."""
+        if key not in images:
+            version = self._known.get(key)
+            return version is None or not version.is_alive
+        there = images[key]
+        return there is None or not all(map(is_same, there, step.row.old or ()))
 
     def _truncated(self, step: _Step) -> None:
         """TRUNCATE says nothing of the rows: all that are known to be alive are gone."""
