@@ -137,17 +137,26 @@ class World:
 
 
 @pytest.fixture
-def worlds(tmp_path: Path) -> Iterator[Any]:
+def worlds(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     """Makes a world from a seed; its databases are made anew each time."""
     made = 0
 
-    def make(seed: int, policy: Policy, *, with_index: bool, with_parts: bool = False) -> World:
+    def make(
+        seed: int,
+        policy: Policy,
+        *,
+        with_index: bool,
+        with_parts: bool = False,
+        main: str = "sqlite3",
+    ) -> World:
         nonlocal made
         made += 1
         clock = Clock()  # Triggers stamp by the machine's.
         syncs = {}
         for name in NODES:
             url = f"sqlite:///{tmp_path}/{made}-{name}.db"
+            if name == "main" and main == "postgresql":
+                url = request.getfixturevalue("postgresql_database_url")
             database = stack.enter_context(open_database(url, clock=clock, options=FAST))
             syncs[name] = sync = Sync(database, clock)
             sync.init(name, is_main=name == "main")
@@ -218,6 +227,30 @@ def test_when_a_person_has_decided_everything_the_nodes_are_equal(
     desk: str, seed: int, worlds: Any
 ) -> None:
     world = worlds(seed, **DESKS[desk])
+    for _ in range(30):
+        world.step()
+    world.decide_everything()
+    first, *others = [rows(sync.database) for sync in world.syncs.values()]
+
+    assert {"main": [], "shop-1": [], "shop-2": []} == world.waiting()
+    assert [first, first] == others
+
+
+MIXED: dict[str, dict[str, Any]] = {
+    "columns": {"policy": Policy(rows="columns", columns={"n": "delta"}), "with_index": False},
+    "null_loser": {"policy": Policy(uniques={"item_code": "null_loser"}), "with_index": True},
+    "children": {"policy": Policy(), "with_index": False, "with_parts": True},
+}
+
+
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 20))]
+)
+@pytest.mark.parametrize("kind", MIXED)
+def test_a_main_on_postgresql_ends_like_its_shops_on_sqlite(
+    kind: str, seed: int, worlds: Any
+) -> None:
+    world = worlds(seed, **MIXED[kind], main="postgresql")
     for _ in range(30):
         world.step()
     world.decide_everything()
