@@ -31,6 +31,7 @@ from stepwell.sync.change import (
 )
 from stepwell.sync.columns import encode_stamps, stamps_of, written
 from stepwell.sync.lineage import Context, decode_context
+from stepwell.sync.mending import Mends
 from stepwell.sync.policy import Policy
 from stepwell.sync.table import fingerprint_of
 from stepwell.sync.tables import change_log
@@ -51,6 +52,7 @@ class _Table:
         self.name = shape.name
         self.names = shape.names
         self.fingerprint = fingerprint_of(shape)
+        self.shape = shape
         self.policy = policy
         self.points_to_itself = any(f.parent == shape.name for f in shape.foreign_keys)
         self._key_places = [(name, shape.names.index(name)) for name in shape.key]
@@ -96,6 +98,7 @@ class Sealer:
         self._writer = writer
         self._tables = {i: _Table(shape, policies[i]) for i, shape in shapes.items()}
         self._known: dict[RowKey, Version] = {}
+        self._mends = Mends(transaction)
         self._moment = (-1, "")
         # Of the group at hand.
         self._seq = 0
@@ -121,6 +124,7 @@ class Sealer:
             writer.sealing = None
             if not group.is_whole and writer.last_seq == self._seq:
                 writer.sealing = group.key
+        self._mends.write(list(self._tables))
 
     def _step(self, row: RawRow) -> _Step:
         table = self._tables[row.table_id]
@@ -162,6 +166,7 @@ class Sealer:
                 self._truncated(step)
             elif row.old is None and row.new is not None and step.new is not None:
                 if replaced is None:
+                    self._mends.forget(step.new)
                     self._log(step, "I", step.new, table.text(row.new), None, None)
                 else:
                     both = step._replace(row=row._replace(old=replaced.row.old))
@@ -170,6 +175,7 @@ class Sealer:
                     self._update(both, both.row.old or (), row.new, was, step.new)
                 replaced = None
             elif row.new is None and row.old is not None and step.old is not None:
+                self._mends.forget(step.old)
                 self._log(step, "D", step.old, None, table.text(row.old), None)
             else:
                 assert row.old is not None
@@ -228,6 +234,12 @@ class Sealer:
         key: RowKey,
         new_key: RowKey,
     ) -> None:
+        table = step.table
+        if new_key != key:
+            self._mends.forget(key)
+        elif table.policy.columns:
+            new = self._mends.join(table.shape, table.policy, key, old, new)
+            step = step._replace(row=step.row._replace(new=new))
         before = step.table.changed(old, new)
         if before != "{}":  # OR REPLACE may put the same row in its place.
             to = None if new_key == key else new_key

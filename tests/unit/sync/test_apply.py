@@ -379,6 +379,25 @@ def test_two_rows_that_are_one_keep_one_key(node: Make, at: datetime) -> None:
     assert parts == list(rows(shop.database)["part"].values())
 
 
+def test_a_column_that_only_grows_is_put_back_where_it_was_lowered(
+    node: Make, at: datetime
+) -> None:
+    policy = Policy(rows="columns", columns={"n": "max"})
+    shop, main = node("shop-1", policy=policy), node("main", policy=policy, receives=True)
+    write(main, "INSERT INTO item VALUES (1, 'a', 5)")
+    send(main, shop, at=at)
+    for sync in (main, shop):
+        write(sync, "UPDATE item SET n = 3", "UPDATE item SET code = 'b'")
+        assert [("U", "item", '{"id":1}')] == told(log_of(sync.database))[1:2]
+    write(main, "UPDATE item SET n = 2")
+    log_of(main.database)
+    for source, target in ((main, shop), (shop, main)):
+        send(source, target, at=at)
+
+    assert [{"id": 1, "code": "b", "n": 5}] == item(main) == item(shop)
+    assert [] == told(log_of(main.database))[4:]
+
+
 def test_a_clock_that_is_ahead_does_not_win(node: Make, at: datetime) -> None:
     shop, main = node("shop-1"), node("main", receives=True)
     write(shop, "INSERT INTO item VALUES (1, 'a', 1)")
