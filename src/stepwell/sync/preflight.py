@@ -24,7 +24,7 @@ from stepwell.sync.change import (
 )
 from stepwell.sync.peers import find_peer, find_state, own_node
 from stepwell.sync.policy import stored_policy
-from stepwell.sync.received import find_received, forked, last_seq, missing, restored
+from stepwell.sync.received import find_received, forked, is_covered, last_seq, missing, restored
 from stepwell.sync.table import TrackedTable, tracked_tables
 
 
@@ -82,6 +82,7 @@ class _Looking:
         self._tables = tracked_tables(reader)
         self._node = own_node(reader)
         self._last: dict[tuple[str, int], int] = {}
+        self._covered: dict[tuple[str, int], bool] = {}
         self._found = Preflight(Checked(0, 0, 0, "", 0))
         # Facts of many groups, told once.
         self._unknown_tables: dict[str, int] = {}
@@ -173,7 +174,9 @@ class _Looking:
         name = origin, epoch
         if name not in self._last:
             self._last[name] = last_seq(self._reader, origin, epoch)
-        if seq <= self._last[name]:
+        if name not in self._covered:
+            self._covered[name] = is_covered(self._reader, origin, epoch)
+        if seq <= self._last[name] or self._covered[name]:
             return "skipped"
         if seq > self._last[name] + 1:
             source = self._bundle.meta.source_node

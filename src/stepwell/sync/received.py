@@ -32,6 +32,15 @@ _FIND = Prepared(
         _a.seq == bindparam("seq"),
     )
 )
+_COVERING = Prepared(
+    select(_a.epoch)
+    .where(
+        _a.origin == bindparam("origin"),
+        _a.epoch > bindparam("epoch"),
+        _a.result == "skipped",
+    )
+    .limit(1)
+)
 _SET_RESULT = Prepared(
     update(sync_applied)
     .where(
@@ -53,6 +62,14 @@ def last_epoch(reader: Reader, origin: str) -> int:
     """The last epoch of a node of which anything has come; 0 for none."""
     row = reader.fetch_one(_EPOCH, {"origin": origin})
     return 0 if row is None or row[0] is None else int(row[0])
+
+
+def is_covered(reader: Reader, origin: str, epoch: int) -> bool:
+    """Whether this node began with a snapshot that was made in a later epoch of a node.
+
+    Then it holds whatever the earlier epochs have left, though none of their groups has come.
+    """
+    return reader.fetch_one(_COVERING, {"origin": origin, "epoch": epoch}) is not None
 
 
 def find_received(reader: Reader, origin: str, epoch: int, seq: int) -> tuple[str, Result] | None:
@@ -104,6 +121,9 @@ class Receipts:
             self.flush()
             return find_received(self._transaction, origin, epoch, seq) is None
         last = self._last_of(origin, epoch)
+        is_over = epoch < self._epoch_of(origin)
+        if is_over and seq > last and is_covered(self._transaction, origin, epoch):
+            return False
         if seq > last + 1:
             raise missing(origin, epoch, last, seq, self._received_from)
         return seq == last + 1
