@@ -57,7 +57,7 @@ COUNTER = SimTable(
     '{"rows":"columns","columns":{"n":"delta","m":"max"}}',
     lambda dice: (_number(dice), _number(dice), _number(dice)),
     lambda dice: dice.choose(
-        (f"n = n + {1 + _number(dice)}", f"m = {_number(dice)}", f"b = {_number(dice)}")
+        (f"n = n + {1 + _number(dice)}", f"m = m + {_number(dice)}", f"b = {_number(dice)}")
     ),
 )
 CODED = SimTable(
@@ -107,7 +107,7 @@ def some_statement(dice: Dice, table: SimTable, *, is_sqlite: bool) -> str:
         case 0 | 1 | 2:
             values = ", ".join(map(_literal, (key, *table.row(dice))))
             verb = "INSERT"
-            if is_sqlite:
+            if is_sqlite and table is not COUNTER:  # A column by `max` is only raised.
                 verb = dice.choose(("INSERT", "INSERT", "INSERT OR REPLACE", "INSERT OR IGNORE"))
             return f"{verb} INTO {table.name} VALUES ({values})"
         case 3 | 4 | 5:
