@@ -153,7 +153,8 @@ def _import(
         )
         done = context_of(node, look, "finish")
     _show_import(output, look, done, file)
-    raise typer.Exit(STOPPED if done["parked"] else DONE)
+    # One that was parked may have been released by a later one of the same file.
+    raise typer.Exit(STOPPED if done["parked"] and done["waiting"] else DONE)
 
 
 def _show_import(output: Output, look: Look, done: Mapping[str, Any], file: Path) -> None:
@@ -175,7 +176,7 @@ def _show_import(output: Output, look: Look, done: Mapping[str, Any], file: Path
         page.hint("`stepwell sync conflicts list` shows who won")
     if done["released"]:
         page.block(f"{how_many(done['released'], 'group')} of the quarantine applied")
-    if done["parked"]:
+    if done["parked"] and done["waiting"]:
         page.block(f"{how_many(done['parked'], 'group')} parked: {file}.errors.jsonl")
         page.hint("`stepwell sync quarantine list` shows why")
     output.page(page)

@@ -325,7 +325,7 @@ def import_job(sync: Callable[[], Sync], *, name: str = IMPORT) -> Job:
         bundle = open_bundle(Path(step.parameters.file))
         counts = {**_NOTHING, **step.job.context.get("counts", {})}
         checked = msgspec.convert(step.job.context["checked"], Checked)
-        acknowledged = sync().finish_import(bundle, checked, counts)
+        acknowledged, waiting = sync().finish_import(bundle, checked, counts)
         step.context = {
             "source_node": bundle.meta.source_node,
             "from_lsn": bundle.meta.from_lsn,
@@ -333,6 +333,7 @@ def import_job(sync: Callable[[], Sync], *, name: str = IMPORT) -> Job:
             "rows": checked.rows,
             "groups": checked.groups,
             "acknowledged_lsn": acknowledged,
+            "waiting": waiting,
             **counts,
         }
 

@@ -18,7 +18,12 @@ from stepwell.sync.conflict import Conflict, Status, get_conflict, list_conflict
 from stepwell.sync.door import Door
 from stepwell.sync.peers import SyncNode
 from stepwell.sync.preflight import Preflight, preflight
-from stepwell.sync.quarantine import Quarantined, get_quarantined, list_quarantine
+from stepwell.sync.quarantine import (
+    Quarantined,
+    count_open,
+    get_quarantined,
+    list_quarantine,
+)
 from stepwell.sync.resolution import Resolved, Take, reopen, resolve
 
 Answer = TypeVar("Answer")
@@ -42,16 +47,20 @@ class Receiving(Door):
 
     def finish_import(
         self, bundle: Bundle, checked: Checked, counts: Mapping[str, int]
-    ) -> int | None:
-        """For the job: every group of a file is in; how far its source has come in this log."""
+    ) -> tuple[int | None, int]:
+        """For the job: every group of a file is in.
+
+        Answers how far its source has come in this log, and how many groups wait in quarantine.
+        """
         meta, at = bundle.meta, self._clock.now()
         result = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
 
-        def fact(transaction: Transaction) -> int | None:
+        def fact(transaction: Transaction) -> tuple[int | None, int]:
             detail: dict[str, object] = {"from": meta.source_node, "to_lsn": checked.to_lsn}
             self._audit(transaction, "import", str(bundle.path), {**detail, **counts})
             told = f"imported up to LSN {checked.to_lsn}: {result or 'nothing new'}"
-            return receipt.finish(transaction, meta, checked, result=told, at=at)
+            acknowledged = receipt.finish(transaction, meta, checked, result=told, at=at)
+            return acknowledged, count_open(transaction)
 
         return self.database.run(fact, what=f"record the import of {str(bundle.path)!r}")
 
