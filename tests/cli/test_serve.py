@@ -36,7 +36,10 @@ def test_a_server_starts_runs_and_ends_gracefully(folder: Folder) -> None:
     status, started = ask(f"{url}/api/batch/load", {"day": "2026-11-20"})
     until(lambda: ask(f"{url}/api/executions/1")[1]["status"] == "COMPLETED", what="the worker")
     conflict, problem = ask(f"{url}/api/batch/load", {"day": "2026-11-20"})
-    running.send(signal.SIGTERM)
+    with urllib.request.urlopen(f"{url}/api/events", timeout=30) as events:
+        assert b"retry: 1000\n" == events.readline()
+        running.send(signal.SIGTERM)
+        assert b'"STOPPED"' in events.read()
     ended = running.end()
     [shown] = folder.json("history", "load")["executions"]
 

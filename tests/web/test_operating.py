@@ -63,7 +63,7 @@ def test_recover_needs_proof_or_force_with_a_reason(client: Client, gate: Gate) 
 def test_an_execution_is_shown_as_the_command_line_shows_it(client: Client, node: Node) -> None:
     client.post("/api/batch/partly")
     node.operator.wait(1)
-    face = Face(node, on_loopback=True, is_ending=lambda: False)
+    face = Face.of(node, on_loopback=True, is_ending=lambda: False)
     shown = client.get("/api/executions/1").json
 
     assert details_json(face.watch().details(1, partitions_max=20, skips_max=20)) == shown

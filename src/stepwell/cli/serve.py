@@ -90,7 +90,9 @@ def _serve(
             output.json({"url": server.url, "workers": workers}, one_line=True)
         else:
             output.line(f"serving on {server.url}")
-        return at_work.run(parallel=workers, jobs=(), pools=(), drain=False)
+        code = at_work.run(parallel=workers, jobs=(), pools=(), drain=False)
+        node.operator.close()  # While the server answers, so that one sees it end.
+    return code
 
 
 def _has_tokens(node: Node) -> bool:

@@ -135,6 +135,15 @@ class Watch:
             look = self._look(reader, execution, list_steps(reader, execution_id))
         return self._with_liveness(look)
 
+    def unended(self) -> list[Look]:
+        """Everything that runs or waits, as it is now."""
+        with self._database.read() as reader:
+            looks = [
+                self._look(reader, _with_parameters(reader, e), list_steps(reader, e.execution_id))
+                for e in browse.list_running(reader)
+            ]
+        return [look if look.waits else self._with_liveness(look) for look in looks]
+
     def overview(self) -> Overview:
         """Everything that has not ended, and what ended lately."""
         since = self._clock.now() - LATELY

@@ -26,7 +26,7 @@ def make_app(
     """
     # Its pages would be fetched from elsewhere, and the description asks for a token.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.face = Face(node, on_loopback=on_loopback, is_ending=is_ending)
+    app.state.face = Face.of(node, on_loopback=on_loopback, is_ending=is_ending)
     for routes in (system, questions, actions):
         app.include_router(routes.router)
     app.add_exception_handler(StepwellError, answer_problem)

@@ -14,6 +14,7 @@ from stepwell.looks.restarting import restart_in
 from stepwell.node import Node
 from stepwell.repository.tokens import OPERATOR, VIEWER
 from stepwell.web.auth import NOBODY, Caller, admit
+from stepwell.web.events import Events
 
 _MEANINGS = {
     400: "The request cannot be read.",
@@ -41,11 +42,19 @@ class Face:
     Attributes:
         on_loopback: Only this machine can reach the server.
         is_ending: Whether new work is refused.
+        events: What is told to those who listen.
     """
 
     node: Node
     on_loopback: bool
     is_ending: Callable[[], bool]
+    events: Events
+
+    @classmethod
+    def of(cls, node: Node, *, on_loopback: bool, is_ending: Callable[[], bool]) -> Face:
+        """The face of a node."""
+        watch = Watch(node.database, node.clock, restart=restart_in(node.settings))
+        return cls(node, on_loopback, is_ending, Events(node.database, node.clock, watch))
 
     def watch(self) -> Watch:
         """Looks at executions; one a request, because a rate belongs to who has looked twice."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Header, Path, Query
+from starlette.responses import StreamingResponse
 
 from stepwell.looks.definitions import Definition, definition_json
 from stepwell.looks.holdings import at_work_json, holding_json, pool_json
@@ -27,7 +28,7 @@ from stepwell.repository.holdings import list_holdings
 from stepwell.repository.owners import find_owner
 from stepwell.repository.partitions import list_partition_executions
 from stepwell.repository.steps import list_skips, list_steps
-from stepwell.web.face import Asked, Viewer, problems
+from stepwell.web.face import Asked, Face, Viewer, problems
 
 router = APIRouter(tags=["look"])
 
@@ -154,6 +155,40 @@ def show_history(execution_id: Id, face: Asked, _caller: Viewer) -> Json:
 def why(execution_id: Id, face: Asked, _caller: Viewer) -> Json:
     """Why an execution does not run, or has not ended."""
     return why_json(face.node.operator.why(execution_id))
+
+
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Events.", "content": {"text/event-stream": {}}}
+}
+LastEventId = Annotated[
+    int | None, Header(ge=0, le=ID_MAX, description="Go on behind this change.")
+]
+
+
+@router.get(
+    "/api/executions/{execution_id}/events",
+    responses={**problems(404, 422), **_STREAM},
+    response_class=StreamingResponse,
+)
+def tell_execution(
+    execution_id: Id, face: Asked, _caller: Viewer, last_event_id: LastEventId = None
+) -> StreamingResponse:
+    """Server-Sent Events of one execution: `change` of status, `look` for how far it is."""
+    face.watch().look(execution_id)
+    return _stream(face, execution_id, last_event_id)
+
+
+@router.get("/api/events", responses={**problems(422), **_STREAM}, response_class=StreamingResponse)
+def tell_all(face: Asked, _caller: Viewer, last_event_id: LastEventId = None) -> StreamingResponse:
+    """Server-Sent Events of all executions."""
+    return _stream(face, None, last_event_id)
+
+
+def _stream(face: Face, execution_id: int | None, after: int | None) -> StreamingResponse:
+    face.events.require_room()
+    return StreamingResponse(
+        face.events.listen(execution_id, after), media_type="text/event-stream"
+    )
 
 
 @router.get("/api/owners", responses=problems())

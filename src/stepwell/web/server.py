@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from stepwell.errors import CannotServe
 from stepwell.web.auth import is_loopback
+from stepwell.web.events import Events
 
 GRACE_S = 5  # For answers that are under way, then connections are closed.
 CONNECTIONS_MAX = 512
@@ -36,6 +37,7 @@ class Server:
         self, app: FastAPI, host: str, port: int, *, certificate: tuple[Path, Path] | None = None
     ) -> None:
         self._host = host
+        self._events: Events = app.state.face.events
         self._socket = _listen(host, port)
         self.port = int(self._socket.getsockname()[1])
         self._scheme = "http" if certificate is None else "https"
@@ -83,6 +85,7 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._events.close()  # A listener would keep its connection for ever.
         self._server.should_exit = True
         self._thread.join(GRACE_S + 5)
         self._socket.close()
