@@ -16,7 +16,7 @@ from stepwell.web.description import describe
 from stepwell.web.metrics import metrics_text
 from tests.docs.pages import ROOT, page
 from tests.docs.test_reference import COMMANDS
-from tests.web.test_access import ROUTES
+from tests.web.test_access import PAGES, ROUTES
 
 PAGE = page("docs/api.md")
 FILE = ROOT / "docs" / "openapi.json"
@@ -93,6 +93,12 @@ def test_every_route_is_explained_with_its_role() -> None:
     told = sorted((method, path, role.replace("none", "public")) for method, path, role in rows)
 
     assert ROUTES == told
+
+
+def test_every_page_of_the_dashboard_is_explained() -> None:
+    told = re.findall(r"^\| `(/\S*)` \|", page("docs/dashboard.md").prose, re.MULTILINE)
+
+    assert sorted(told) == [path for _, path, role in PAGES if role != "public"]
 
 
 def test_every_command_has_its_route_or_a_reason() -> None:

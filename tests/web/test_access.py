@@ -11,21 +11,30 @@ from stepwell import Node
 from stepwell.errors import CannotServe, InvalidRequest, NoSuchToken, TokenExists
 from stepwell.repository.tokens import create_token, list_tokens, revoke_token
 from stepwell.testing import FrozenClock
-from stepwell.web import actions, questions, system
+from stepwell.web import actions, pages, questions, system
 from stepwell.web.app import make_app
 from stepwell.web.description import describe
 from stepwell.web.face import role_of
 from stepwell.web.server import refuse_open_door
 from tests.web.client import Client
 
-ROUTES = sorted(
-    (method, route.path, role_of(route))
-    for part in (actions, questions, system)
-    for route in part.router.routes
-    if isinstance(route, APIRoute)
-    for method in route.methods
+ROUTES, PAGES = (
+    sorted(
+        (method, route.path, role_of(route))
+        for part in parts
+        for route in part.router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    )
+    for parts in ((actions, questions, system), (pages,))
 )
-PUBLIC = {("GET", "/health")}
+BOTH = [*ROUTES, *PAGES]
+PUBLIC = {
+    ("GET", "/health"),
+    ("GET", "/login"),
+    ("POST", "/login"),
+    ("GET", "/static/{name}"),
+}
 
 
 def target(path: str) -> str:
@@ -36,7 +45,8 @@ def target(path: str) -> str:
 
 
 def test_every_route_asks_for_a_role_but_those_that_are_named_here() -> None:
-    assert PUBLIC == {(method, path) for method, path, role in ROUTES if role == "public"}
+    assert PUBLIC == {(method, path) for method, path, role in BOTH if role == "public"}
+    assert PUBLIC >= {(m, p) for m, p, _ in PAGES if m != "GET"}
     assert set() == {(m, p) for m, p, role in ROUTES if m != "GET" and role != "operator"}
 
 
@@ -57,7 +67,7 @@ def test_without_a_token_or_with_the_wrong_role_every_route_is_refused(node: Nod
     revoke_token(node.database, node.clock, "revoked")
     wrong = [None, "stepwell_guessed", tokens["revoked"], tokens["sync"], tokens["viewer"]]
     expected, actual = [], []
-    for method, path, role in ROUTES:
+    for method, path, role in BOTH:
         if role == "public":
             continue
         asked = wrong if role == "operator" else wrong[:-1]

@@ -110,6 +110,11 @@ TROUBLED_PARTITIONS = Prepared(
     .order_by(_p.partition_number)
     .limit(bindparam("count_"))
 )
+PARTITION_STATES = Prepared(
+    select(_p.partition_number, _p.status, _p.result)
+    .where(_p.step_execution_id == bindparam("id_"))
+    .order_by(_p.partition_number)
+)
 # Of each step the four attempts that stand for all: nothing is read into Python that is not shown.
 _timed = (
     select(
@@ -252,6 +257,14 @@ def list_troubled_partitions(
     """The first ``count`` attempts of a step that failed or were partial, by number."""
     rows = reader.fetch_all(TROUBLED_PARTITIONS, {"id_": step_execution_id, "count_": count})
     return [partition_execution(row) for row in rows]
+
+
+def list_partition_states(
+    reader: Reader, step_execution_id: int
+) -> list[tuple[int, str, str | None]]:
+    """Number, status and outcome of every attempt of a step, and nothing else of it."""
+    rows = reader.fetch_all(PARTITION_STATES, {"id_": step_execution_id})
+    return [(int(row[0]), str(row[1]), row[2]) for row in rows]
 
 
 def partition_times(reader: Reader, execution_id: int) -> dict[int, PartitionTimes]:

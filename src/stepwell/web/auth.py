@@ -8,7 +8,9 @@ lured to a foreign page cannot start a job, and neither can a name that was made
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -18,6 +20,7 @@ from stepwell.repository.tokens import OPERATOR, VIEWER, find_token
 
 NOBODY = "public"  # The role of a route that asks for none.
 _OPENS = {VIEWER: (VIEWER,), OPERATOR: (VIEWER, OPERATOR)}
+COOKIE = "stepwell_token"
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
@@ -67,7 +70,7 @@ def admit(
 
 
 def _caller(node: Node, request: str, headers: Mapping[str, str], *, on_loopback: bool) -> Caller:
-    given = headers.get("authorization")
+    given = headers.get("authorization") or _from_cookie(headers)
     if given is None:
         if on_loopback and _is_of_this_machine(headers):
             return Caller(None, _OPENS[OPERATOR])
@@ -83,6 +86,14 @@ def _caller(node: Node, request: str, headers: Mapping[str, str], *, on_loopback
         ended = "was revoked" if token.revoked_at is not None else "has expired"
         raise TokenRequired(request, f"token {token.name!r} {ended}")
     return Caller(token.name, _OPENS.get(token.role, (token.role,)))
+
+
+def _from_cookie(headers: Mapping[str, str]) -> str | None:
+    """What a browser sends that has signed in."""
+    kept = SimpleCookie()
+    with suppress(CookieError):
+        kept.load(headers.get("cookie", ""))
+    return f"Bearer {kept[COOKIE].value}" if COOKIE in kept else None
 
 
 def _is_of_this_machine(headers: Mapping[str, str]) -> bool:

@@ -21,7 +21,7 @@ async def json_body(request: Request) -> dict[str, Any]:
         RequestTooLarge: more than ``BYTES_MAX`` bytes, or ``SECONDS_MAX`` were not enough.
         InvalidRequest: it is no JSON object.
     """
-    text = await _bounded(request)
+    text = await bounded_body(request)
     if not text.strip():
         return {}
     try:
@@ -39,7 +39,12 @@ async def json_body(request: Request) -> dict[str, Any]:
     return value
 
 
-async def _bounded(request: Request) -> bytes:
+async def bounded_body(request: Request) -> bytes:
+    """The body as it was sent.
+
+    Raises:
+        RequestTooLarge, InvalidRequest: see :func:`json_body`.
+    """
     told = request.headers.get("content-length", "")
     if told.isdigit() and int(told) > BYTES_MAX:
         raise _too_large()

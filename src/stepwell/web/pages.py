@@ -1,0 +1,219 @@
+"""The dashboard: every page is drawn here, from the same looks as the API's answers.
+
+The page in a browser asks for itself again when something was committed, and its forms call the
+API; there is no second way to do anything.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Any
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Path, Query
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+
+from stepwell.errors import StepwellError, TokenRequired
+from stepwell.execution.parameters import describe_parameters
+from stepwell.looks.definitions import Definition, kind_of, parameter_text
+from stepwell.looks.representation import problem_json
+from stepwell.looks.text import count, duration, local_time, seconds_between
+from stepwell.repository import browse
+from stepwell.repository.executions import get_execution
+from stepwell.repository.tokens import VIEWER
+from stepwell.web.auth import COOKIE, admit
+from stepwell.web.body import bounded_body
+from stepwell.web.face import Asked, Face, Viewer, face_of
+from stepwell.web.problems import answer_problem, status_of
+from stepwell.web.questions import ID_MAX, SHOWN, Id
+
+router = APIRouter(include_in_schema=False)
+
+PAGE = 50
+STATIC = ("stepwell.css", "stepwell.js")
+_SHAPES = {
+    "COMPLETED": "✓",
+    "SUCCESS": "✓",
+    "FAILED": "✕",
+    "FAILURE": "✕",
+    "PARTIAL": "◐",
+    "STARTED": "▶",
+    "STARTING": "◌",
+    "STOPPING": "◧",
+    "STOPPED": "■",
+    "ABANDONED": "⊘",
+}
+_INPUTS = {"date": "date", "int": "number", "time": "time"}
+# The shape and the colour of a partition's cell.
+_KINDS = {"SUCCESS": "s", "PARTIAL": "p", "FAILURE": "f", "STARTED": "r"}
+
+
+def _took(one: Any) -> str:
+    return duration(seconds_between(one.start_time, one.end_time)) if one.end_time else ""
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("stepwell.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        count=count,
+        duration=duration,
+        kind=kind_of,
+        local_time=local_time,
+        parameter_text=parameter_text,
+        parameters=describe_parameters,
+        took=_took,
+    )
+    environment.globals.update(shapes=_SHAPES, inputs=_INPUTS)
+    return environment
+
+
+_TEMPLATES = _environment()
+
+
+def _page(name: str, face: Face | None = None, status: int = 200, **values: Any) -> HTMLResponse:
+    location = None if face is None else face.node.database.location
+    text = _TEMPLATES.get_template(name).render({"events": None, "location": location, **values})
+    return HTMLResponse(text, status)
+
+
+@router.get("/")
+def overview(face: Asked, _caller: Viewer) -> Response:
+    """What runs, waits and failed lately."""
+    return _page("overview.html", face, overview=face.watch().overview(), events="/api/events")
+
+
+@router.get("/executions")
+def list_executions(
+    face: Asked,
+    _caller: Viewer,
+    job: str | None = None,
+    before: Annotated[int | None, Query(ge=1, le=ID_MAX)] = None,
+) -> Response:
+    """One page of executions, the newest first."""
+    found = _executions(face, job, before)
+    return _page(
+        "executions.html",
+        face,
+        job=job,
+        page=found,
+        next_before=found[-1].execution_id if len(found) == PAGE else None,
+        events="/api/events",
+    )
+
+
+@router.get("/executions/{execution_id}")
+def show_execution(execution_id: Id, face: Asked, _caller: Viewer) -> Response:
+    """One execution with its steps, its partitions as a grid, and what can be done with it."""
+    details = face.watch().details(execution_id, partitions_max=SHOWN, skips_max=SHOWN)
+    is_running = details.look.execution.batch_status.is_running
+    return _page(
+        "execution.html",
+        face,
+        details=details,
+        grids=_grids(face, details.look.steps),
+        troubled=[one for found in details.partitions.values() for one in found],
+        events=f"/api/executions/{execution_id}/events" if is_running else None,
+    )
+
+
+@router.get("/jobs")
+def list_jobs(face: Asked, _caller: Viewer) -> Response:
+    """The jobs that can be started here."""
+    definitions = [Definition.of(found) for found in face.node.registry]
+    return _page("jobs.html", face, definitions=definitions)
+
+
+@router.get("/jobs/{job}")
+def show_job(job: str, face: Asked, _caller: Viewer) -> Response:
+    """One job, a form that starts it, and its last executions."""
+    definition = Definition.of(face.node.registry.find(job))
+    page = _executions(face, job, None)[:10]
+    return _page("job.html", face, definition=definition, page=page, events="/api/events")
+
+
+@router.get("/login")
+def ask_for_token() -> Response:
+    """Where a browser gives its token."""
+    return _page("login.html", problem=None)
+
+
+@router.post("/login")
+async def take_token(request: Request) -> Response:
+    """Keep the token in a cookie that no script reads and no other site sends."""
+    given = parse_qs((await bounded_body(request)).decode(errors="replace"))
+    secret = given.get("token", [""])[0].strip()
+    headers = {**request.headers, "authorization": f"Bearer {secret}"}
+    face = face_of(request)
+    try:
+        await run_in_threadpool(
+            admit, face.node, "POST /login", VIEWER, headers, on_loopback=face.on_loopback
+        )
+    except StepwellError as error:
+        return _page("login.html", status=status_of(error), problem=error.message)
+    answer = RedirectResponse("/", 303)
+    answer.set_cookie(
+        COOKIE,
+        secret,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return answer
+
+
+@router.get("/static/{name}")
+def static(name: Annotated[str, Path(max_length=64)]) -> Response:
+    """The style and the script."""
+    if name not in STATIC:
+        raise HTTPException(404)
+    return FileResponse(f"{__file__.removesuffix('pages.py')}static/{name}")
+
+
+def answer(request: Request, error: Exception) -> Response:
+    """A refusal: a page for whoever looks at pages, JSON for everybody else."""
+    assert isinstance(error, StepwellError)
+    wants_page = "text/html" in request.headers.get("accept", "")
+    if not wants_page or request.url.path.startswith("/api/"):
+        return answer_problem(request, error)
+    if isinstance(error, TokenRequired):
+        return RedirectResponse("/login", 303)
+    return _page("problem.html", status=status_of(error), problem=problem_json(error))
+
+
+def _executions(face: Face, job: str | None, before: int | None) -> list[Any]:
+    with face.node.database.read() as reader:
+        page = browse.list_executions(reader, job_name=job, before_id=before, count=PAGE)
+        return [get_execution(reader, execution.execution_id) for execution in page]
+
+
+def _grids(face: Face, steps: Any) -> list[dict[str, Any]]:
+    grids = []
+    with face.node.database.read() as reader:
+        for progress in steps:
+            step = progress.step
+            if step.partition_total is None:
+                continue
+            states = browse.list_partition_states(reader, step.step_execution_id)
+            shown = [(number, outcome or status) for number, status, outcome in states]
+            counts = Counter(word for _, word in shown)
+            kept = (step.partition_total or 0) - len(states)
+            words = [f"{count(n)} {word}" for word, n in sorted(counts.items())]
+            words += [f"{count(kept)} not here: kept from before, or not begun"] if kept else []
+            grids.append(
+                {
+                    "step": step.step_name,
+                    "counts": " · ".join(words),
+                    "cells": [(_KINDS.get(word, "w"), number) for number, word in shown],
+                }
+            )
+    return grids
