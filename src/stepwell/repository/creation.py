@@ -118,10 +118,9 @@ def create_execution(
         NoSuchJobExecution: ``after_id`` names none.
         IdempotencyKeyUsed: an earlier request had the same key and asked for something else.
     """
-    if new.idempotency_key is not None:
-        earlier = find_by_key(transaction, new.idempotency_key)
-        if earlier is not None:
-            return _again_asked(new, earlier)
+    earlier = find_earlier(transaction, new)
+    if earlier is not None:
+        return earlier
     if new.after_id is not None:
         _refuse_hopeless(transaction, new)
     if new.declared and new.owner_id is not None:
@@ -144,7 +143,16 @@ def create_execution(
     return CreatedExecution(execution, previous, context)
 
 
-def _again_asked(new: NewExecution, earlier: JobExecution) -> CreatedExecution:
+def find_earlier(reader: Reader, new: NewExecution) -> CreatedExecution | None:
+    """What an earlier request with the same idempotency key has recorded; None without one.
+
+    Raises:
+        IdempotencyKeyUsed: it asked for something else.
+    """
+    key = new.idempotency_key
+    earlier = None if key is None else find_by_key(reader, key)
+    if earlier is None:
+        return None
     same = {(p.name, p.type, p.value) for p in earlier.parameters} == {
         (p.name, p.type, p.value) for p in new.parameters
     }

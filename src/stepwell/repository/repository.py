@@ -15,13 +15,18 @@ from typing import Any
 from stepwell.clock import Clock
 from stepwell.database.connect import Database
 from stepwell.database.transaction import Transaction
-from stepwell.errors import ConnectionLost, ConstraintViolation
+from stepwell.errors import BatchError, ConnectionLost, ConstraintViolation
 from stepwell.execution.records import JobExecution, SkippedItem, StepExecution
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus, check_transition
 from stepwell.repository import executions, owners, queue, recovery, requests, steps, verbs
 from stepwell.repository.acquire import Locks
-from stepwell.repository.creation import CreatedExecution, NewExecution, create_execution
+from stepwell.repository.creation import (
+    CreatedExecution,
+    NewExecution,
+    create_execution,
+    find_earlier,
+)
 from stepwell.repository.history import RUNNER, Because, record_change
 from stepwell.repository.outcome import create_and_settle, of_unknown, run_and_settle
 from stepwell.repository.succession import Succession, follow
@@ -60,12 +65,20 @@ class JobRepository:
             was recorded (S6, section 7).
             ConnectionLost: see ``create_and_settle`` (S37).
         """
-        return create_and_settle(
-            self.database,
-            lambda t: create_execution(
-                t, new, liveness=self.database.liveness, at=self.clock.now()
-            ),
-        )
+        try:
+            return create_and_settle(
+                self.database,
+                lambda t: create_execution(
+                    t, new, liveness=self.database.liveness, at=self.clock.now()
+                ),
+            )
+        except BatchError:
+            # What forbids it may be the same request, which was first at the same moment.
+            with self.database.read() as reader:
+                earlier = find_earlier(reader, new)
+            if earlier is None:
+                raise
+            return earlier
 
     def claim_executions(
         self, owner_id: int, wanted: queue.Wanted, count: int

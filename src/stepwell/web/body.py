@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from stepwell.errors import InvalidRequest, RequestTooLarge
 
 BYTES_MAX = 1024 * 1024  # Parameters, no data: what is larger is a mistake or an attack.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 SECONDS_MAX = 20.0  # A body that drips in holds a connection, nothing else.
 
 
@@ -31,6 +33,11 @@ async def json_body(request: Request) -> dict[str, Any]:
             f"cannot read the body: it is no JSON ({error})",
             hint="""for example -H 'Content-Type: application/json' -d '{"day": "2026-11-20"}'""",
         ) from None
+    if _NUL.search(text):
+        raise InvalidRequest(
+            "cannot read the body: a text in it holds a NUL, which no database takes",
+            hint="leave \\u0000 out",
+        )
     if not isinstance(value, dict):
         raise InvalidRequest(
             f"cannot read the body: it must be a JSON object, got {_kind(value)}",

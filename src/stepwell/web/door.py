@@ -7,7 +7,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stepwell.clock import Clock
-from stepwell.web.problems import answer_fault
+from stepwell.errors import InvalidRequest
+from stepwell.web.problems import answer_fault, answer_problem
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -18,6 +19,11 @@ _HEADERS = {
         "default-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     ),
 }
+
+
+_WITH_NUL = InvalidRequest(
+    "cannot answer the request: its address holds a NUL", hint="leave %00 out"
+)
 
 
 class Door:
@@ -43,6 +49,10 @@ class Door:
                     headers.setdefault(name, value)
             await send(message)
 
+        if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+            # No name holds one, and PostgreSQL takes none.
+            await answer_problem(Request(scope), _WITH_NUL)(scope, receive, send_with_headers)
+            return
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:  # noqa: BLE001 - here every fault ends

@@ -31,7 +31,8 @@ _MEANINGS = {
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What the API's description says of refusals."""
     return {
-        status: {"description": _MEANINGS[status]} for status in sorted({401, 403, 503, *statuses})
+        status: {"description": _MEANINGS[status]}
+        for status in sorted({400, 401, 403, 503, *statuses})
     }
 
 
