@@ -30,10 +30,10 @@ demo: $(INSTALLED) ## run the flights example: load, partition, kill, restart
 	$(BIN)/python examples/flights/demo.py
 
 test: check ## check, then every test that is not slow
-	$(PYTEST) --numprocesses $(WORKERS) -m 'not slow' --ignore tests/tidy
+	$(PYTEST) --numprocesses $(WORKERS) --dist worksteal -m 'not slow' --ignore tests/tidy
 
 test-all: check ## check, then every test, the slow ones too
-	$(PYTEST) --numprocesses $(WORKERS) --hypothesis-profile search --ignore tests/tidy
+	$(PYTEST) --numprocesses $(WORKERS) --dist worksteal --hypothesis-profile search --ignore tests/tidy
 
 e2e: $(INSTALLED) ## shops and head office from the command line, the heavy test too; logs under build/logs/e2e
 	$(PYTEST) tests/integration/test_sync_e2e.py tests/integration/test_sync_e2e_heavy.py
