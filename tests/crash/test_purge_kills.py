@@ -11,6 +11,8 @@ from stepwell.repository.invariants import examine
 from stepwell.testing import WarmParent, kill_points
 from tests.support.databases import Databases
 
+pytestmark = pytest.mark.timeout(600)  # All points take some minutes.
+
 RUN = "tests.support.backups:run_some_jobs"
 PURGE = "tests.support.backups:purge"
 TABLES = {

@@ -18,6 +18,8 @@ from stepwell.testing import Ended, KillPoint, WarmParent
 from tests.support.databases import Databases
 from tests.support.repairs import repairs
 
+pytestmark = pytest.mark.timeout(600)  # All points of a server take some minutes.
+
 TELL = "tests.support.repairs:tell_and_break"
 REPAIR = "tests.support.repairs:repair"
 WORDS = ("COMMIT", "UPDATE", "INSERT", "CREATE", "VACUUM")
