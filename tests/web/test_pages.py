@@ -124,12 +124,15 @@ def test_a_browser_signs_in_with_a_token(node: Node) -> None:
     wrong = stranger.ask("POST", "/login", [b"token=guessed"])
     right = stranger.ask("POST", "/login", [f"token={secret}".encode()])
     cookie = right.headers["set-cookie"]
+    behind = {"x-forwarded-proto": "https"}
+    by_proxy = stranger.ask("POST", "/login", [f"token={secret}".encode()], behind)
     kept = {"cookie": cookie.partition(";")[0]}
 
     assert (303, "/login") == (sent.status, sent.headers["location"])
     assert (401, True) == (wrong.status, "nobody has this token" in wrong.text)
     assert (303, "/") == (right.status, right.headers["location"])
     assert {"HttpOnly", "SameSite=strict"} <= set(cookie.split("; "))
+    assert [False, True] == ["Secure" in each.headers["set-cookie"] for each in (right, by_proxy)]
     assert 200 == stranger.get("/", **kept).status
     started = stranger.post("/api/batch/load", {"day": "2026-11-20"}, **kept)
     assert (202, "night-shift") == (started.status, started.json["triggered_by"])

@@ -166,7 +166,8 @@ async def take_token(request: Request) -> Response:
         secret,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        # Believed of anybody: it can only make the browser more careful.
+        secure="https" in (request.url.scheme, request.headers.get("x-forwarded-proto")),
     )
     return answer
 
