@@ -24,6 +24,7 @@ from stepwell.database.prepared import Prepared
 from stepwell.database.sqlite import SqliteDialect
 from stepwell.database.tables import metadata
 from stepwell.sync.schema import make_tables
+from stepwell.sync.tables import metadata as sync_metadata
 
 STORAGE = ("database", "repository", "sync", "backup", "items")
 
@@ -32,12 +33,12 @@ GROWING = re.compile("SCAN (batch_|change_log|sync_(row|applied|conflict|quarant
 # A scan of one of these reads the few rows that are not done.
 PARTIAL_INDEXES = {
     index.name
-    for table in metadata.tables.values()
+    for table in (*metadata.tables.values(), *sync_metadata.tables.values())
     for index in table.indexes
     if index.dialect_options["sqlite"]["where"] is not None
 }
 # These have as many rows as people have written, or as are held right now, whatever has run.
-SMALL_TABLES = "SCAN batch_(?:schedule|notification_channel|lock|token)"
+SMALL_TABLES = "SCAN (?:batch_(?:schedule|notification_channel|lock|token)|sync_quarantine_key)"
 WHOLE_TABLE = {
     "LIST_GIVEN_UP": "what was told in the last week, for the doctor",
     "PRUNE_NOTIFICATIONS": "what was told in the last week, once an hour",
@@ -46,6 +47,8 @@ WHOLE_TABLE = {
     "LIST_SIZES": "the pools, which people name one by one",
     "LIST_CONFIGURED": "the pools, which people name one by one",
     "_CHANGES": "the doctor replays all of the history",
+    "_ANY": "one row is enough to know",
+    "_UNDECIDED": "the doctor looks at every conflict",
     "_KNOWN": "one look an export or import; pruning keeps it short",
     "_PAGE": "the audit, for people; the newest of it, by its key",
     "FALLING_EPOCHS": "the doctor looks at every owner",

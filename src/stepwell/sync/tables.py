@@ -252,6 +252,12 @@ sync_quarantine = Table(
     CheckConstraint("(closed_at IS NULL) = (outcome IS NULL)", name="sync_quarantine_end"),
     sqlite_autoincrement=True,
 )
+Index(
+    "sync_quarantine_open",
+    sync_quarantine.c.quarantine_id,
+    sqlite_where=text("closed_at IS NULL"),
+    postgresql_where=text("closed_at IS NULL"),
+)
 Index("sync_quarantine_group", *(sync_quarantine.c[name] for name in ("origin", "epoch", "seq")))
 
 # What a parked group would have touched: its rows, their parents, its unique keys. A later group
