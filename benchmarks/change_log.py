@@ -21,7 +21,7 @@ from stepwell.sync.session import Sync
 
 INSERTS, UPDATES, DELETES = 40_000, 40_000, 20_000
 A_COMMIT = 1_000
-IMPORTED, A_GROUP = 20_000, 10
+IMPORTED, A_GROUP = 10_000, 10
 CREATE = """CREATE TABLE visit (id INTEGER PRIMARY KEY, code TEXT UNIQUE, store INTEGER, day TEXT,
   visitors INTEGER, amount REAL, note TEXT)"""
 UPSERT = """INSERT INTO visit VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
@@ -63,7 +63,7 @@ def capture_row() -> Row:
 
 
 def import_row() -> Row:
-    """20,000 inserts in groups of ten, from a file that was checked, in commits of a thousand."""
+    """10,000 inserts in groups of ten, from a file that was checked, in commits of a thousand."""
     rows = [(n, f"code {n}", n % 50, "2026-11-20", n, n * 0.5, "note") for n in range(IMPORTED)]
 
     def imported(folder: Path) -> float:
@@ -91,7 +91,7 @@ def import_row() -> Row:
         return seconds * 1e3
 
     return compare(
-        "import: 20,000 changes, 10 a group",
+        "import: 10,000 changes, 10 a group",
         bare=plain,
         ours=imported,
         target=6.0,
