@@ -78,7 +78,7 @@ def twice(node: SimNode, packets: Iterable[Packet]) -> list[str]:
 
 
 def losers(nodes: Sequence[SimNode], packets: Iterable[Packet]) -> list[str]:
-    """L4: a version that is neither a row's, nor before it, nor equal to it, is recorded."""
+    """L4: a version that is no row's, nor before it, nor equal to one of these, is recorded."""
     bases: dict[tuple[RowKey, str], set[str]] = {}
     images: dict[tuple[RowKey, str], object] = {}
     for packet in packets:
@@ -133,10 +133,11 @@ def _unrecorded(
                 if base not in before:
                     before.add(base)
                     waiting.append(base)
-        last = images.get((key, now.id)) if now is not None else None
+        # What the row has been meanwhile is not lost: two nodes may have written the same.
+        been = [images.get((key, version)) for version in before] or [None]
         for other, version in bases:
             is_lost = version not in before and (key, version) not in recorded
-            if other == key and is_lost and images[key, version] != last:
+            if other == key and is_lost and images[key, version] not in been:
                 found.append(f"L4 {key.table_name} {key.pk_json}: {version} is nowhere")
     return found
 
