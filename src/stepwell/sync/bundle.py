@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -198,13 +199,11 @@ def _require_whole(change: Change) -> None:
             f"lsn and seq must be 1 or more, in 64 bits, got {change.lsn}, {change.seq}"
         )
     for name in ("origin", "source_node"):
-        if not NODE_ID.fullmatch(getattr(change, name)):
+        if not _is_node_id(getattr(change, name)):
             raise ValueError(f"{name} must be the id of a node, got {getattr(change, name)!r}")
     if not change.tx_id or not change.table_name:
         raise ValueError("tx_id and table_name must not be empty")
-    datetime.fromisoformat(change.created_at)
-    if not change.created_at.endswith("Z"):
-        raise ValueError(f"created_at must be UTC and end in Z, got {change.created_at!r}")
+    _require_moment(change.created_at)
     is_deleted = change.op == "D"
     if change.tombstone != is_deleted:
         raise ValueError(f"tombstone must be 1 for D and 0 for I and U, got {change.tombstone}")
@@ -213,6 +212,19 @@ def _require_whole(change: Change) -> None:
     for image in (change.payload, change.before):
         if image != NULL and not bytes(image).startswith(b"{"):
             raise ValueError("payload and before must be an object or null")
+
+
+# Lines that follow each other have the same nodes, and often the same moment.
+@lru_cache(maxsize=1_024)
+def _is_node_id(name: str) -> bool:
+    return NODE_ID.fullmatch(name) is not None
+
+
+@lru_cache(maxsize=1_024)
+def _require_moment(text: str) -> None:
+    datetime.fromisoformat(text)
+    if not text.endswith("Z"):
+        raise ValueError(f"created_at must be UTC and end in Z, got {text!r}")
 
 
 class LineOrder:
