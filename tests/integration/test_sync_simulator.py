@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stepwell.testing import sim_checks
 from stepwell.testing.dice import Dice
 from stepwell.testing.sim import SimulationFailed, simulate
 from stepwell.testing.sim_node import Packet, SimNode
@@ -24,7 +25,7 @@ def test_a_history_ends_with_equal_nodes(seed: int, tmp_path: Path) -> None:
     assert happened["deliver"] > 20
 
 
-@pytest.mark.parametrize("seed", [102])
+@pytest.mark.parametrize("seed", [101, 102])
 def test_a_history_with_postgresql_in_the_middle_ends_so_too(
     seed: int, tmp_path: Path, new_postgresql_database: Callable[[], str]
 ) -> None:
@@ -63,3 +64,12 @@ def test_a_divergence_is_seen_and_says_how_to_see_it_again(
         simulate(4, tmp_path, operations=60)
 
     assert "L1 " in str(failed.value)
+
+
+def test_an_image_that_lost_and_is_recorded_nowhere_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: the records of conflicts cannot be read."""
+    monkeypatch.setattr(sim_checks, "list_conflicts", lambda *args, **options: [])
+    with pytest.raises(SimulationFailed, match="L4 "):
+        simulate(34, tmp_path)

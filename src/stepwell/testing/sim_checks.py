@@ -126,7 +126,9 @@ def _unrecorded(
     found = []
     for key in sorted({key for key, _ in bases if key.table_name in simple} - left_out):
         now = find_version(reader, key)
-        before = {now.id} if now is not None else set()
+        # What a version has seen and overwritten is no loser, whatever became of that version.
+        before = {version for row, version in recorded if row == key and version is not None}
+        before |= {now.id} if now is not None else set()
         waiting = list(before)
         while waiting:
             for base in bases.get((key, waiting.pop()), ()):
