@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,25 @@ def test_a_node_that_was_restored_is_detected_and_comes_back(
     groups(shop, 1, first=9)
     main.done("sync", "import", str(push(shop, "b.jsonl")))
     assert (9, 9) == rows(main, VISITS)[-1]
+
+
+def test_the_tracked_tables_may_lie_in_another_file_than_the_jobs(
+    shop: Here, main: Here, tmp_path: Path
+) -> None:
+    groups(shop, 3)
+    file = push(shop)
+    apart = Here(tmp_path / "apart")
+    apart.path.mkdir()
+    (apart.path / "stepwell.toml").write_text(
+        'database = "sqlite:///jobs.db"\nsync_database = "sqlite:///shop.db"\n', encoding="utf-8"
+    )
+    sql(apart, "CREATE TABLE visit (id INTEGER PRIMARY KEY, n INTEGER)")
+    sqlite3.connect(apart.path / "jobs.db").close()
+    apart.done("db", "migrate", "--database", "sqlite:///jobs.db")
+    apart.done("sync", "init", "--node", "main", "--main")
+    apart.done("sync", "track", "visit")
+    done = apart.json("sync", "import", str(file), "--batch-size", "1")
+
+    assert 3 == done["applied"]
+    assert [(1, 1), (2, 2), (3, 3)] == rows(apart, VISITS)
+    assert [(3,)] == rows(apart, "SELECT last_lsn FROM sync_state WHERE direction = 'in'")
