@@ -6,6 +6,7 @@ from hypothesis import Phase, settings
 
 from tests.postgresql import (
     _administrator,
+    _emptied,
     _numbers,
     database_url,
     new_postgresql_database,
@@ -15,6 +16,7 @@ from tests.postgresql import (
 
 __all__ = [
     "_administrator",
+    "_emptied",
     "_numbers",
     "database_url",
     "new_postgresql_database",

@@ -22,17 +22,17 @@ OPEN_AND_RUN = "tests.support.processes:open_and_run_a_step"
 RUN = "tests.support.processes:run_small_job"
 RECOVER_AND_RUN = "tests.support.processes:recover_and_run_small_job"
 
-SHARES = 4  # Of the points, so that workers can divide them and no test takes long.
+SHARES = range(4)  # Of the points, so that workers can divide them and no test takes long.
 
 
-@pytest.mark.parametrize("share", range(SHARES))
+@pytest.mark.parametrize("share", SHARES)
 def test_an_end_at_any_statement_of_a_job_loses_nothing_and_doubles_nothing(
     share: int, databases: Databases, warm_parent: WarmParent
 ) -> None:
     undisturbed = run(warm_parent, RUN, databases.migrated(warm_parent))
 
     problems = {}
-    for point in kill_points(undisturbed.statement_count or 0)[share::SHARES]:
+    for point in kill_points(undisturbed.statement_count or 0)[share :: len(SHARES)]:
         url = databases.migrated(warm_parent)
         killed = run(warm_parent, RUN, url, kill_at=point)
         recovered = run(warm_parent, RECOVER_AND_RUN, url)
@@ -40,17 +40,17 @@ def test_an_end_at_any_statement_of_a_job_loses_nothing_and_doubles_nothing(
         databases.drop(url)
 
     assert {} == {point: found for point, found in problems.items() if found}
-    assert len(problems) > 2 * 100 / SHARES
+    assert len(problems) > 2 * 100 / len(SHARES)
 
 
-@pytest.mark.parametrize("share", range(2))
+@pytest.mark.parametrize("share", SHARES)
 def test_an_end_at_any_statement_of_the_first_opening_leaves_a_database_that_opens(
     share: int, databases: Databases, warm_parent: WarmParent
 ) -> None:
     undisturbed = run(warm_parent, CREATE, databases.empty())
 
     problems = {}
-    for point in kill_points(undisturbed.statement_count or 0)[share::2]:
+    for point in kill_points(undisturbed.statement_count or 0)[share :: len(SHARES)]:
         url = databases.empty()
         killed = run(warm_parent, CREATE, url, kill_at=point)
         found = run(warm_parent, OPEN_AND_RUN, url).result
@@ -60,7 +60,7 @@ def test_an_end_at_any_statement_of_the_first_opening_leaves_a_database_that_ope
         databases.drop(url)
 
     assert {} == {point: found for point, found in problems.items() if found}
-    assert len(problems) > 2 * 40 / 2
+    assert len(problems) > 2 * 40 / len(SHARES)
 
 
 @pytest.mark.parametrize("stride", [3, 7])

@@ -8,7 +8,7 @@ from pathlib import Path
 from stepwell.testing import WarmParent, kill_points
 from tests.support.databases import Databases
 
-STRIDE = 7  # Of the points before and after each statement; the others differ in no commit.
+STRIDE = 17  # Of the points before and after each statement; the others differ in no commit.
 IMPORT = "tests.support.importing:import_items"
 
 

@@ -209,4 +209,5 @@ def test_every_command_that_a_hint_names_exists() -> None:
         for name in re.findall(r"`stepwell ([a-z-]+)", file.read_text(encoding="utf-8"))
     }
 
-    assert set() == {(file, name) for file, name in named if name not in command().commands}
+    commands = command().commands
+    assert set() == {(file, name) for file, name in named if name not in commands}
