@@ -164,3 +164,28 @@ def test_a_fault_is_told_with_a_reference_alone(
     assert "a secret" not in answer.text
     assert reference in caplog.text
     assert "a secret" in caplog.text
+
+
+def test_statistics_say_how_executions_went_by_job_and_together(client: Client, node: Node) -> None:
+    for job in ("partly", "broken", "broken"):
+        node.operator.wait(client.post(f"/api/batch/{job}").json["execution_id"])
+    node.operator.wait(client.post("/api/batch/load", {"day": "2026-11-20"}).json["execution_id"])
+    found = client.get("/api/stats").json
+    broken = client.get("/api/stats?job=broken&hours=1").json
+    never = client.get("/api/stats?job=never").json
+
+    assert ["since", "jobs", "total"] == list(found)
+    assert {"broken": 0.0, "load": 1.0, "partly": 0.0} == {
+        job["job"]: job["success_rate"] for job in found["jobs"]
+    }
+    assert {"ended": 4, "completed": 1, "partial": 1, "failed": 2, "stopped": 0}.items() <= (
+        found["total"].items()
+    )
+    assert 0.25 == found["total"]["success_rate"]
+    assert found["total"]["average_s"] >= 0
+    assert {"job": "broken", **broken["total"]} == broken["jobs"][0]
+    assert (2, None) == (broken["total"]["failed"], broken["total"]["average_s"])
+    assert (0, None) == (never["total"]["ended"], never["total"]["success_rate"])
+    assert broken["since"] > found["since"]
+    for hours in ("0", "-1", "a", "99999999999999999999"):
+        client.get(f"/api/stats?hours={hours}").refused(422, "invalid_request")

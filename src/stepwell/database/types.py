@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import TIMESTAMP, BigInteger, Dialect, Text
+from sqlalchemy import TIMESTAMP, BigInteger, Dialect, Float, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -82,7 +82,7 @@ class Elapsed(FunctionElement[Any]):
     Microseconds on SQLite, an interval on PostgreSQL: whoever wants seconds selects both moments.
     """
 
-    type = BigInteger()
+    type: TypeEngine[Any] = BigInteger()
     inherit_cache = True
 
 
@@ -101,3 +101,20 @@ def _subtracted_texts(element: Elapsed, compiler: Any, **options: Any) -> str:
         f"((strftime('%s', substr({last}, 1, 19)) - strftime('%s', substr({first}, 1, 19)))"
         f" * 1000000 + substr({last}, 21, 6) - substr({first}, 21, 6))"
     )
+
+
+class ElapsedSeconds(Elapsed):
+    """The same in seconds, to be averaged and shown."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(ElapsedSeconds)
+def _seconds(element: ElapsedSeconds, compiler: Any, **options: Any) -> str:
+    return f"CAST(EXTRACT(EPOCH FROM {_subtracted(element, compiler, **options)}) AS FLOAT)"
+
+
+@compiles(ElapsedSeconds, "sqlite")
+def _seconds_of_texts(element: ElapsedSeconds, compiler: Any, **options: Any) -> str:
+    return f"({_subtracted_texts(element, compiler, **options)} / 1000000.0)"

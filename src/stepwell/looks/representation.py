@@ -26,6 +26,7 @@ from stepwell.looks.progress import StepProgress
 from stepwell.looks.reading import Details, Look, Overview
 from stepwell.looks.text import iso_utc, seconds_between
 from stepwell.repository.owners import Owner
+from stepwell.repository.statistics import Statistics, Window
 from stepwell.repository.why import Why
 
 if TYPE_CHECKING:
@@ -122,6 +123,29 @@ def overview_json(overview: Overview) -> Json:
         "waiting_count": overview.waiting_count,
         "failed": [execution_json(execution) for execution in overview.failed],
         "completed": [execution_json(execution) for execution in overview.completed],
+    }
+
+
+def window_json(window: Window) -> Json:
+    """How executions went over a window, by job and together."""
+    return {
+        "since": iso_utc(window.since),
+        "jobs": [{"job": name, **_statistics_json(found)} for name, found in window.by_job.items()],
+        "total": _statistics_json(window.total),
+    }
+
+
+def _statistics_json(found: Statistics) -> Json:
+    return {
+        "ended": found.ended,
+        "completed": found.completed,
+        "partial": found.partial,
+        "failed": found.failed,
+        "stopped": found.stopped,
+        "success_rate": _rounded(found.success_rate),
+        "average_s": _rounded(found.average_s),
+        "p50_s": _rounded(found.p50_s),
+        "p95_s": _rounded(found.p95_s),
     }
 
 

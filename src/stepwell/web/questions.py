@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query
@@ -19,6 +20,7 @@ from stepwell.looks.representation import (
     schedule_json,
     skip_json,
     why_json,
+    window_json,
 )
 from stepwell.repository import browse
 from stepwell.repository.at_work import list_at_work
@@ -27,6 +29,7 @@ from stepwell.repository.history import list_changes
 from stepwell.repository.holdings import list_holdings
 from stepwell.repository.owners import find_owner
 from stepwell.repository.partitions import list_partition_executions
+from stepwell.repository.statistics import statistics_since
 from stepwell.repository.steps import list_skips, list_steps
 from stepwell.web.face import Asked, Face, Viewer, problems
 
@@ -45,6 +48,23 @@ SHOWN = 20  # As in `stepwell status ID`.
 def status(face: Asked, _caller: Viewer) -> Json:
     """What runs, waits and failed lately."""
     return overview_json(face.watch().overview())
+
+
+@router.get("/api/stats", responses=problems(422))
+def show_statistics(
+    face: Asked,
+    _caller: Viewer,
+    job: Annotated[str | None, Query(description="Only of this job.")] = None,
+    hours: Annotated[int, Query(ge=1, le=24 * 366, description="How far it reaches back.")] = 24,
+) -> Json:
+    """How executions went over a window: success rate, failures, durations; by job.
+
+    Of those that ended since `since`, among the last 10,000; durations are of the completed ones.
+    """
+    now = face.node.clock.now()
+    with face.node.database.read() as reader:
+        window = statistics_since(reader, now - timedelta(hours=hours))
+    return window_json(window if job is None else window.only(job))
 
 
 @router.get("/api/jobs", responses=problems())
