@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+import stepwell.web.pages
 from stepwell import Job, Node, PartitionedStep, TaskletStep
 from stepwell.repository.tokens import create_token
 from stepwell.web.app import make_app
@@ -52,7 +53,9 @@ def calls(page: Tree) -> list[str | None]:
     return [found["data-call"] for tag, found in page.seen if tag == "form"]
 
 
-def test_every_page_is_whole(client: Client, node: Node, gate: Gate) -> None:
+def test_every_page_is_whole(
+    client: Client, node: Node, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client.post("/api/batch/waiting")
     client.post("/api/batch/partly")
     client.post("/api/batch/broken")
@@ -72,7 +75,11 @@ def test_every_page_is_whole(client: Client, node: Node, gate: Gate) -> None:
     assert ["/api/executions/4/stop"] == calls(trees["/executions/4"])
     assert "the till is locked" in pages["/executions/3"].text
     assert "1 PARTIAL · 4 SUCCESS" in pages["/executions/2"].text
-    cells = re.findall(r'<i class="(\w)" title="(\d)">', pages["/executions/2"].text)
+    assert "half of it" in pages["/executions/2"].text
+    monkeypatch.setattr(stepwell.web.pages, "NAMED_MAX", 4)
+    many = client.get("/executions/2")
+    tree(many)
+    cells = re.findall(r'<i class="(\w)" title="(\d)">', many.text)
     assert [("s", "0"), ("s", "1"), ("s", "2"), ("p", "3"), ("s", "4")] == cells
 
 

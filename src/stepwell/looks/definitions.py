@@ -71,9 +71,15 @@ class Definition:
         return list(_elements(None, self.job.steps))
 
     @property
+    def step_names(self) -> list[str]:
+        """The names of the steps, at any depth, in order."""
+        steps = [element for _, element in self.elements if kind_of(element) in _KINDS.values()]
+        return [step.name for step in steps]
+
+    @property
     def step_count(self) -> int:
         """How many steps there are, at any depth."""
-        return sum(isinstance(element, tuple(_KINDS)) for _, element in self.elements)
+        return len(self.step_names)
 
     @property
     def file(self) -> str | None:

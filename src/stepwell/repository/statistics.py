@@ -82,13 +82,17 @@ class Statistics:
     @property
     def ended(self) -> int:
         """How many ended, however."""
-        return self.completed + self.partial + self.failed + self.stopped
+        return self.judged + self.stopped
+
+    @property
+    def judged(self) -> int:
+        """How many ended by themselves: what somebody stopped was neither success nor failure."""
+        return self.completed + self.partial + self.failed
 
     @property
     def success_rate(self) -> float | None:
-        """The share that completed in full, from 0 to 1; what somebody stopped is not counted."""
-        judged = self.completed + self.partial + self.failed
-        return self.completed / judged if judged else None
+        """The share of ``judged`` that completed in full, from 0 to 1; None of none."""
+        return self.completed / self.judged if self.judged else None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ API; there is no second way to do anything.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
@@ -20,10 +22,14 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 from stepwell.errors import StepwellError, TokenRequired
 from stepwell.execution.parameters import describe_parameters
 from stepwell.looks.definitions import Definition, kind_of, parameter_text
+from stepwell.looks.reading import Look
 from stepwell.looks.representation import problem_json
+from stepwell.looks.stages import Stage, stages_of
 from stepwell.looks.text import count, duration, local_time, seconds_between
 from stepwell.repository import browse
 from stepwell.repository.executions import get_execution
+from stepwell.repository.partitions import list_partition_executions
+from stepwell.repository.statistics import Statistics, statistics_since
 from stepwell.repository.tokens import VIEWER
 from stepwell.web.auth import COOKIE, admit
 from stepwell.web.body import bounded_body
@@ -34,6 +40,8 @@ from stepwell.web.questions import ID_MAX, SHOWN, Id
 router = APIRouter(include_in_schema=False)
 
 PAGE = 50
+NAMED_MAX = 40  # So many partitions stand there by name; more are a grid of cells.
+DAY = timedelta(hours=24)
 STATIC = ("stepwell.css", "stepwell.js")
 _SHAPES = {
     "COMPLETED": "✓",
@@ -56,6 +64,14 @@ def _took(one: Any) -> str:
     return duration(seconds_between(one.start_time, one.end_time)) if one.end_time else ""
 
 
+def _share(found: Statistics) -> str:
+    """``97.5 %``: rounded down, so that 100 % means all."""
+    if not found.judged:
+        return "–"
+    tenths = 1000 * found.completed // found.judged
+    return f"{tenths // 10}.{tenths % 10} %" if tenths % 10 else f"{tenths // 10} %"
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("stepwell.web"),
@@ -71,6 +87,7 @@ def _environment() -> Environment:
         local_time=local_time,
         parameter_text=parameter_text,
         parameters=describe_parameters,
+        share=_share,
         took=_took,
     )
     environment.globals.update(shapes=_SHAPES, inputs=_INPUTS)
@@ -89,7 +106,15 @@ def _page(name: str, face: Face | None = None, status: int = 200, **values: Any)
 @router.get("/")
 def overview(face: Asked, _caller: Viewer) -> Response:
     """What runs, waits and failed lately."""
-    return _page("overview.html", face, overview=face.watch().overview(), events="/api/events")
+    found = face.watch().overview()
+    return _page(
+        "overview.html",
+        face,
+        overview=found,
+        stages=_stages(face, found.running),
+        **_last_day(face),
+        events="/api/events",
+    )
 
 
 @router.get("/executions")
@@ -116,10 +141,12 @@ def show_execution(execution_id: Id, face: Asked, _caller: Viewer) -> Response:
     """One execution with its steps, its partitions as a grid, and what can be done with it."""
     details = face.watch().details(execution_id, partitions_max=SHOWN, skips_max=SHOWN)
     is_running = details.look.execution.batch_status.is_running
+    stages = _stages(face, [details.look])[execution_id] if is_running else []
     return _page(
         "execution.html",
         face,
         details=details,
+        others=[stage for stage in stages if stage.progress is None],
         grids=_grids(face, details.look.steps),
         troubled=[one for found in details.partitions.values() for one in found],
         events=f"/api/executions/{execution_id}/events" if is_running else None,
@@ -135,10 +162,19 @@ def list_jobs(face: Asked, _caller: Viewer) -> Response:
 
 @router.get("/jobs/{job}")
 def show_job(job: str, face: Asked, _caller: Viewer) -> Response:
-    """One job, a form that starts it, and its last executions."""
+    """One job: what of it runs, a form that starts it, its last 24 hours and executions."""
     definition = Definition.of(face.node.registry.find(job))
-    page = _executions(face, job, None)[:10]
-    return _page("job.html", face, definition=definition, page=page, events="/api/events")
+    running = _running(face, job)
+    return _page(
+        "job.html",
+        face,
+        definition=definition,
+        running=running,
+        stages=_stages(face, running),
+        **_last_day(face),
+        page=_executions(face, job, None)[:10],
+        events="/api/events",
+    )
 
 
 @router.get("/login")
@@ -197,6 +233,37 @@ def _executions(face: Face, job: str | None, before: int | None) -> list[Any]:
         return [get_execution(reader, execution.execution_id) for execution in page]
 
 
+def _running(face: Face, job: str) -> list[Look]:
+    """What of a job is at work, the oldest first."""
+    with face.node.database.read() as reader:
+        found = browse.list_running(reader)
+    ids = [e.execution_id for e in found if e.job_name == job and e.owner_id is not None]
+    watch = face.watch()
+    return [watch.look(execution_id) for execution_id in ids[:SHOWN]]
+
+
+def _stages(face: Face, looks: Iterable[Look]) -> dict[int, list[Stage]]:
+    """Of each execution, with the steps that are to come when its job is known here."""
+    registry = face.node.registry
+    return {
+        look.execution_id: stages_of(
+            look,
+            Definition.of(registry.find(look.execution.job_name)).step_names
+            if look.execution.job_name in registry
+            else (),
+        )
+        for look in looks
+    }
+
+
+def _last_day(face: Face) -> dict[str, Any]:
+    """How the last 24 hours went, and whether the window had to be cut."""
+    since = face.node.clock.now() - DAY
+    with face.node.database.read() as reader:
+        window = statistics_since(reader, since)
+    return {"window": window, "is_cut": window.since > since}
+
+
 def _grids(face: Face, steps: Any) -> list[dict[str, Any]]:
     grids = []
     with face.node.database.read() as reader:
@@ -210,11 +277,19 @@ def _grids(face: Face, steps: Any) -> list[dict[str, Any]]:
             kept = (step.partition_total or 0) - len(states)
             words = [f"{count(n)} {word}" for word, n in sorted(counts.items())]
             words += [f"{count(kept)} not here: kept from before, or not begun"] if kept else []
+            are_few = len(states) <= NAMED_MAX
             grids.append(
                 {
                     "step": step.step_name,
                     "counts": " · ".join(words),
-                    "cells": [(_KINDS.get(word, "w"), number) for number, word in shown],
+                    "named": list_partition_executions(
+                        reader, step.step_execution_id, count=NAMED_MAX
+                    )
+                    if are_few
+                    else [],
+                    "cells": []
+                    if are_few
+                    else [(_KINDS.get(word, "w"), number) for number, word in shown],
                 }
             )
     return grids
