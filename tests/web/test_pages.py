@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -121,6 +122,24 @@ def test_ten_thousand_partitions_are_one_page(client: Client, node: Node) -> Non
 
     assert 10_000 == answer.text.count('<i class="s"')
     assert 1_000_000 > len(answer.text)
+
+
+def test_what_runs_is_shown_although_its_job_is_not_known_here(
+    client: Client, node: Node, tmp_path: Path
+) -> None:
+    with Node.open(f"sqlite:///{tmp_path}/web.db") as other:
+        gate = Gate()
+        wait = TaskletStep("wait", gate.wait)
+        other.operator.start(Job("elsewhere", [wait]))
+        assert gate.begun.wait(30)
+        pages = [client.get(target) for target in ("/", "/executions/1")]
+        gate.opened.set()
+        other.operator.wait(1)
+
+    for page in pages:
+        tree(page)
+        assert "STARTED" in page.text
+        assert "not begun" not in page.text
 
 
 def test_a_browser_signs_in_with_a_token(node: Node) -> None:

@@ -142,7 +142,7 @@ def _statistics_json(found: Statistics) -> Json:
         "partial": found.partial,
         "failed": found.failed,
         "stopped": found.stopped,
-        "success_rate": _rounded(found.success_rate),
+        "success_rate": found.success_rate,
         "average_s": _rounded(found.average_s),
         "p50_s": _rounded(found.p50_s),
         "p95_s": _rounded(found.p95_s),

@@ -7,7 +7,8 @@ API; there is no second way to do anything.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import parse_qs
@@ -19,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
-from stepwell.errors import StepwellError, TokenRequired
+from stepwell.errors import NoSuchJob, StepwellError, TokenRequired
 from stepwell.execution.parameters import describe_parameters
 from stepwell.looks.definitions import Definition, kind_of, parameter_text
 from stepwell.looks.reading import Look
@@ -242,17 +243,15 @@ def _running(face: Face, job: str) -> list[Look]:
     return [watch.look(execution_id) for execution_id in ids[:SHOWN]]
 
 
-def _stages(face: Face, looks: Iterable[Look]) -> dict[int, list[Stage]]:
+def _stages(face: Face, looks: Sequence[Look]) -> dict[int, list[Stage]]:
     """Of each execution, with the steps that are to come when its job is known here."""
     registry = face.node.registry
+    names: dict[str, list[str]] = {}
+    for job in {look.execution.job_name for look in looks}:
+        with suppress(NoSuchJob):
+            names[job] = Definition.of(registry.find(job)).step_names
     return {
-        look.execution_id: stages_of(
-            look,
-            Definition.of(registry.find(look.execution.job_name)).step_names
-            if look.execution.job_name in registry
-            else (),
-        )
-        for look in looks
+        look.execution_id: stages_of(look, names.get(look.execution.job_name, ())) for look in looks
     }
 
 
