@@ -9,7 +9,7 @@ import pytest
 
 from stepwell import Job, Node, PartitionedStep, PartitionResult
 from stepwell.repository import statistics
-from stepwell.repository.statistics import Statistics, Window, statistics_since
+from stepwell.repository.statistics import Statistics, Window, statistics_by_day, statistics_since
 from stepwell.testing import FrozenClock
 from tests.conformance.stories import nothing, tasklet_job
 
@@ -83,3 +83,21 @@ def test_a_window_says_where_it_begins_when_not_all_of_it_is_counted(
     found = last_day(node)
     assert (begins - DAY, 1) == (alone.since, alone.total.ended)
     assert (begins, 1) == (found.since, found.total.ended)
+
+
+def test_days_are_days_in_utc_and_none_is_left_out(node: Node, clock: FrozenClock) -> None:
+    """Method: a run ends in the last microsecond of a day, the next one in the first of another."""
+    node.operator.run(tasklet_job("load", nothing), {"n": 0})
+    clock.advance(23 * 3600 - 0.000_001)
+    node.operator.run(tasklet_job("load", nothing), {"n": 1})
+    clock.advance(0.000_001)
+    node.operator.run(tasklet_job("load", nothing), {"n": 2})
+    clock.advance(2 * DAY.total_seconds())
+    with node.database.read() as reader:
+        found = statistics_by_day(reader, node.clock.now(), 4)
+        last = statistics_by_day(reader, node.clock.now(), 3)
+
+    assert [("2026-11-20", 2), ("2026-11-21", 1), ("2026-11-22", 0), ("2026-11-23", 0)] == [
+        (day, one.completed) for day, one in found.items()
+    ]
+    assert list(found.items())[1:] == list(last.items())

@@ -84,6 +84,20 @@ def test_every_page_is_whole(
     assert [("s", "0"), ("s", "1"), ("s", "2"), ("p", "3"), ("s", "4")] == cells
 
 
+def test_the_days_are_drawn_and_told(client: Client, node: Node) -> None:
+    for job in ("partly", "broken", "broken"):
+        node.operator.wait(client.post(f"/api/batch/{job}").json["execution_id"])
+    page = client.get("/")
+    bars = [found for tag, found in tree(page).seen if tag == "rect"]
+    today = re.sub("<[^>]+>", " ", page.text.partition("in numbers")[2]).split("</table>")[0]
+
+    assert [("p", 66.7, 33.3), ("f", 0.0, 66.7)] == [
+        (bar["class"], *(float(bar[name] or "") for name in ("y", "height"))) for bar in bars
+    ]
+    assert "0 1 2" in " ".join(today.split())
+    assert 14 == len(re.findall(r"<td>\d{4}-\d\d-\d\d</td>", page.text))
+
+
 def test_a_form_asks_for_what_the_job_takes(client: Client) -> None:
     page = tree(client.get("/jobs/load"))
     inputs = {found["name"]: found for tag, found in page.seen if tag == "input"}

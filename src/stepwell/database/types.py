@@ -118,3 +118,22 @@ def _seconds(element: ElapsedSeconds, compiler: Any, **options: Any) -> str:
 @compiles(ElapsedSeconds, "sqlite")
 def _seconds_of_texts(element: ElapsedSeconds, compiler: Any, **options: Any) -> str:
     return f"({_subtracted_texts(element, compiler, **options)} / 1000000.0)"
+
+
+class UtcDay(FunctionElement[Any]):
+    """The day of a moment in UTC as text: ``2026-11-20``."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(UtcDay)
+def _day(element: UtcDay, compiler: Any, **options: Any) -> str:
+    [moment] = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"to_char({moment} AT TIME ZONE 'UTC', 'YYYY-MM-DD')"
+
+
+@compiles(UtcDay, "sqlite")
+def _day_of_text(element: UtcDay, compiler: Any, **options: Any) -> str:
+    [moment] = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"substr({moment}, 1, 10)"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import bindparam, case, func, select, text
 
 from stepwell.database.prepared import Prepared
 from stepwell.database.tables import batch_job_execution, batch_job_instance
 from stepwell.database.transaction import Reader
-from stepwell.database.types import ElapsedSeconds
+from stepwell.database.types import ElapsedSeconds, UtcDay
 from stepwell.execution.status import Result
 from stepwell.repository.browse import LOOK_BACK_EXECUTIONS
 
@@ -56,6 +56,21 @@ STATISTICS = Prepared(
     )
     .group_by(_c.job_name)
     .order_by(_c.job_name)
+)
+_days = (
+    select(UtcDay(_e.end_time).label("day"), _e.result)
+    .where(
+        _e.job_execution_id > _newest - bindparam("look_back_"),
+        _e.end_time >= bindparam("since_"),
+    )
+    .subquery("days")
+)
+BY_DAY = Prepared(
+    select(
+        _days.c.day,
+        *(func.count(case((_days.c.result == result, 1))) for result in Result),
+        func.count(case((_days.c.result.is_(None), 1))),
+    ).group_by(_days.c.day)
 )
 
 
@@ -128,6 +143,18 @@ def statistics_since(reader: Reader, since: datetime) -> Window:
     since = max(since, row[0]) if row else since
     found = reader.fetch_all(STATISTICS, {"since_": since, **look_back})
     return Window(since, {name: Statistics(*values) for name, *values in found})
+
+
+def statistics_by_day(reader: Reader, now: datetime, days: int) -> dict[str, Statistics]:
+    """How many ended on each of the last ``days`` days in UTC, the oldest first; no durations.
+
+    Among the last ``LOOK_BACK_EXECUTIONS`` that were recorded.
+    """
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    wanted = [midnight - timedelta(days=back) for back in reversed(range(days))]
+    values = {"since_": wanted[0], "look_back_": LOOK_BACK_EXECUTIONS}
+    found = {day: Statistics(*counts) for day, *counts in reader.fetch_all(BY_DAY, values)}
+    return {f"{day:%Y-%m-%d}": found.get(f"{day:%Y-%m-%d}", Statistics()) for day in wanted}
 
 
 def _together(found: Sequence[Statistics]) -> Statistics:

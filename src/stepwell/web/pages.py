@@ -30,7 +30,7 @@ from stepwell.looks.text import count, duration, local_time, seconds_between
 from stepwell.repository import browse
 from stepwell.repository.executions import get_execution
 from stepwell.repository.partitions import list_partition_executions
-from stepwell.repository.statistics import Statistics, statistics_since
+from stepwell.repository.statistics import Statistics, statistics_by_day, statistics_since
 from stepwell.repository.tokens import VIEWER
 from stepwell.web.auth import COOKIE, admit
 from stepwell.web.body import bounded_body
@@ -43,6 +43,8 @@ router = APIRouter(include_in_schema=False)
 PAGE = 50
 NAMED_MAX = 40  # So many partitions stand there by name; more are a grid of cells.
 DAY = timedelta(hours=24)
+DAYS = 14  # Of the chart.
+BAR_HEIGHT = 100
 STATIC = ("stepwell.css", "stepwell.js")
 _SHAPES = {
     "COMPLETED": "✓",
@@ -114,6 +116,7 @@ def overview(face: Asked, _caller: Viewer) -> Response:
         overview=found,
         stages=_stages(face, found.running),
         **_last_day(face),
+        bars=_bars(face),
         events="/api/events",
     )
 
@@ -261,6 +264,23 @@ def _last_day(face: Face) -> dict[str, Any]:
     with face.node.database.read() as reader:
         window = statistics_since(reader, since)
     return {"window": window, "is_cut": window.since > since}
+
+
+def _bars(face: Face) -> list[dict[str, Any]]:
+    """Of each of the last days, what ended, stacked: kind, top and height of each part."""
+    with face.node.database.read() as reader:
+        days = statistics_by_day(reader, face.node.clock.now(), DAYS)
+    most = max(one.judged for one in days.values()) or 1
+    bars = []
+    for day, one in days.items():
+        parts, top = [], float(BAR_HEIGHT)
+        for kind, number in (("s", one.completed), ("p", one.partial), ("f", one.failed)):
+            height = BAR_HEIGHT * number / most
+            top -= height
+            if number:
+                parts.append((kind, round(top, 1), round(height, 1)))
+        bars.append({"day": day, "found": one, "parts": parts})
+    return bars
 
 
 def _grids(face: Face, steps: Any) -> list[dict[str, Any]]:
