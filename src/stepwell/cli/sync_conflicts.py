@@ -142,7 +142,7 @@ def reopen(context: typer.Context, conflict_id: ConflictId, wants_json: WantsJso
         output.json(_json(found))
     else:
         output.line(f"conflict {conflict_id} is {found.status}")
-        output.line(f"  hint: `stepwell sync conflicts resolve {conflict_id} --take ours|theirs`")
+        output.hint(f"`stepwell sync conflicts resolve {conflict_id} --take ours|theirs`")
 
 
 def _chosen(conflict_id: int, take: str | None, values: list[str] | None) -> Values | None:

@@ -142,7 +142,7 @@ def retry(
             applied = node.sync.retry_all(actor=user() or "")
         else:
             applied = [node.sync.retry(quarantine_id, actor=user() or "")]
-        waiting = len(node.sync.list_quarantine(limit=1_000))
+        waiting = node.sync.count_quarantine()
     if wants_json:
         output.json({"tried": [_applied_json(each) for each in applied], "waiting": waiting})
     else:

@@ -47,9 +47,7 @@ def create(
         output.json({"token": name, "role": role, "secret": secret})
     else:
         output.line(secret)
-        output.line(
-            f"  hint: keep it now, it is shown once; `stepwell token revoke {name}` ends it"
-        )
+        output.hint(f"keep it now, it is shown once; `stepwell token revoke {name}` ends it")
 
 
 @commands.command("list")

@@ -114,6 +114,12 @@ class Receiving(Door):
             what=f"reopen conflict {conflict_id}",
         )
 
+    def count_quarantine(self) -> int:
+        """How many groups wait."""
+        self._require_node()
+        with self.database.read() as reader:
+            return count_open(reader)
+
     def list_quarantine(
         self, *, is_open: bool | None = True, before: int | None = None, limit: int = 100
     ) -> list[Quarantined]:

@@ -13,7 +13,6 @@ from stepwell.errors import DatabaseBusy, InvalidRequest
 from stepwell.looks.holdings import pool_json
 from stepwell.looks.representation import execution_json, owner_json, schedule_json
 from stepwell.repository.history import Because
-from stepwell.web.auth import Caller
 from stepwell.web.body import json_body
 from stepwell.web.face import Asked, Face, Operator, problems
 from stepwell.web.questions import ID_MAX, Id, Json
@@ -37,6 +36,8 @@ _REASON = {
     }
 }
 
+_REFUSALS = problems(400, 404, 409, 413, 422)
+
 router = APIRouter(tags=["act"])
 
 Body = Annotated[dict[str, Any], Depends(json_body)]
@@ -49,7 +50,7 @@ IdempotencyKey = Annotated[
 @router.post(
     "/api/batch/{job}",
     status_code=202,
-    responses=problems(400, 404, 409, 413, 422),
+    responses=_REFUSALS,
     openapi_extra=_ANY_OBJECT,
 )
 def start(
@@ -76,7 +77,7 @@ def start(
 @router.post(
     "/api/register/{job}",
     status_code=202,
-    responses=problems(400, 404, 409, 413, 422),
+    responses=_REFUSALS,
     openapi_extra=_ANY_OBJECT,
 )
 def register(
@@ -107,7 +108,7 @@ def register(
 
 @router.post(
     "/api/executions/{execution_id}/stop",
-    responses=problems(400, 404, 409, 413, 422),
+    responses=_REFUSALS,
     openapi_extra=_REASON,
 )
 def stop(execution_id: Id, face: Asked, caller: Operator, body: Body) -> Json:
@@ -120,7 +121,7 @@ def stop(execution_id: Id, face: Asked, caller: Operator, body: Body) -> Json:
 @router.post(
     "/api/executions/{execution_id}/restart",
     status_code=202,
-    responses=problems(400, 404, 409, 413, 422),
+    responses=_REFUSALS,
     openapi_extra=_REASON,
 )
 def restart(
@@ -140,7 +141,7 @@ def restart(
 
 @router.post(
     "/api/executions/{execution_id}/abandon",
-    responses=problems(400, 404, 409, 413, 422),
+    responses=_REFUSALS,
     openapi_extra=_REASON,
 )
 def abandon(execution_id: Id, face: Asked, caller: Operator, body: Body) -> Json:
@@ -152,7 +153,7 @@ def abandon(execution_id: Id, face: Asked, caller: Operator, body: Body) -> Json
 
 @router.post(
     "/api/executions/{execution_id}/priority",
-    responses=problems(400, 404, 409, 413, 422),
+    responses=_REFUSALS,
     openapi_extra=_REASON,
 )
 def set_priority(
@@ -168,7 +169,7 @@ def set_priority(
     return _shown(face, execution_id)
 
 
-@router.post("/api/recover", responses=problems(400, 404, 409, 413, 422), openapi_extra=_REASON)
+@router.post("/api/recover", responses=_REFUSALS, openapi_extra=_REASON)
 def recover(face: Asked, caller: Operator, body: Body) -> Json:
     """Mark executions FAILED whose process is proven dead; `execution_id` names one, `force` too.
 
@@ -193,7 +194,7 @@ def recover(face: Asked, caller: Operator, body: Body) -> Json:
 
 @router.post(
     "/api/owners/{owner_id}/stop",
-    responses=problems(400, 404, 409, 413, 422),
+    responses=_REFUSALS,
     openapi_extra=_REASON,
 )
 def stop_owner(
@@ -274,6 +275,3 @@ def _created(face: Face, execution_id: int, response: Response) -> Json:
 def _shown(face: Face, execution_id: int) -> Json:
     execution = face.node.operator.get_job_execution(execution_id)
     return execution_json(execution, at=face.node.clock.now())
-
-
-__all__ = ["Caller", "router"]
