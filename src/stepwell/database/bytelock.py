@@ -38,6 +38,10 @@ if sys.platform == "win32":
         unlock(descriptor, byte)
         return False
 
+    def is_any_locked(descriptor: int, first: int, length: int) -> bool:  # noqa: ARG001
+        """Whether another process holds one of the bytes; cannot be told here."""
+        return False
+
     def holder_pid(descriptor: int, byte: int) -> int:  # noqa: ARG001 - cannot be told here
         """The process that holds the byte; 0 when nobody does, or it cannot be told."""
         return 0
@@ -67,7 +71,11 @@ else:
 
     def is_locked(descriptor: int, byte: int) -> bool:
         """Whether another process holds the byte. Asked, not tried: two who try see each other."""
-        return _lock_of_others(descriptor, byte, 1)[0] != fcntl.F_UNLCK
+        return is_any_locked(descriptor, byte, 1)
+
+    def is_any_locked(descriptor: int, first: int, length: int) -> bool:
+        """Whether another process holds one of the bytes; a length of 0 is all from the first."""
+        return _lock_of_others(descriptor, first, length)[0] != fcntl.F_UNLCK
 
     def holder_pid(descriptor: int, byte: int) -> int:
         """The other process that holds the byte; 0 when nobody does, or it cannot be told.

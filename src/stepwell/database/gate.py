@@ -1,11 +1,18 @@
 """The writer gate: one writer at a time, first among the threads, then among the processes.
 
 SQLite's own write lock is unfair and starves: beside eight busy writers a heartbeat waited seconds.
-The gate is a lock on one byte of a file beside the database, tried without waiting and again after
-100-300 µs of jitter, so that nobody waits out of proportion. It guarantees nothing about the data:
-``BEGIN IMMEDIATE`` does that, behind the gate, also against programs that do not know it.
+The gate is a lock on one byte of a file beside the database, tried without waiting. It guarantees
+nothing about the data: ``BEGIN IMMEDIATE`` does that, behind the gate, also against programs that
+do not know it.
 
 - The order is always: the turn of the thread, the gate, BEGIN; and back.
+- Processes queue by time: whoever must wait locks the byte of the microsecond in which it came, in
+  the same file. When nobody holds an earlier one it is the next, and tries often; the others only
+  look. The machine's own clock gives the order, so there is no counter to share, and the place of a
+  killed process is free at once. (A lottery, each trying after 100-300 µs, let one in a hundred of
+  eight processes wait for forty turns.)
+- A place is a courtesy, no right: the next one may have been stopped (SIGSTOP), so the others try
+  too, but seldom.
 - A thread that is inside asks again only by mistake: it is refused, it would wait for itself.
 - Whoever waits too long learns who holds it: the operating system knows the process, and each
   process wrote its name into the file when it entered first. (Signing at every entry would cost
@@ -21,13 +28,16 @@ from contextlib import suppress
 from threading import Lock, get_ident
 
 from stepwell.clock import Clock
-from stepwell.database.bytelock import holder_pid, try_lock, unlock
+from stepwell.database.bytelock import holder_pid, is_any_locked, try_lock, unlock
 from stepwell.errors import DatabaseBusy, StepUsageError
 
 RETRY_AFTER_S = (100e-6, 300e-6)
+NEXT_RETRIES_AFTER_S = (30e-6, 60e-6)
+OVERTAKES_EVERY = 32  # Looks of one who is not the next.
 
 # Beyond the text: Windows lets nobody read a locked byte.
 _GATE_BYTE = 1 << 30
+_QUEUE_BYTE = _GATE_BYTE + 1  # The first of the microseconds.
 _NAMES_BYTES_MAX = 16 * 1024
 _NAME = re.compile(r"pid (\d+) ")
 
@@ -104,7 +114,7 @@ class WriterGate:
         if not self._turn.acquire(timeout_s):
             raise self._busy(what, timeout_s, "another thread of this process")
         try:
-            if not try_lock(self._descriptor, _GATE_BYTE):
+            if is_any_locked(self._descriptor, _QUEUE_BYTE, 0) or not self._try():
                 self._wait(clock, timeout_s, what)
             if not self._named:
                 self._write_name(owner)
@@ -130,12 +140,25 @@ class WriterGate:
         self._named = False
 
     def _wait(self, clock: Clock, timeout_s: float, what: str) -> None:
-        deadline = clock.monotonic() + timeout_s
-        while clock.monotonic() < deadline:
-            clock.sleep(clock.jitter(*RETRY_AFTER_S))
-            if try_lock(self._descriptor, _GATE_BYTE):
-                return
+        """Queue until the gate is ours, as one of those who wait in all the processes."""
+        came = clock.monotonic()
+        place = _QUEUE_BYTE + int(came * 1e6)
+        while not try_lock(self._descriptor, place):
+            place += 1
+        try:
+            looks = 0
+            while clock.monotonic() < came + timeout_s:
+                looks += 1
+                is_next = not is_any_locked(self._descriptor, _QUEUE_BYTE, place - _QUEUE_BYTE)
+                if (is_next or not looks % OVERTAKES_EVERY) and self._try():
+                    return
+                clock.sleep(clock.jitter(*(NEXT_RETRIES_AFTER_S if is_next else RETRY_AFTER_S)))
+        finally:
+            unlock(self._descriptor, place)
         raise self._busy(what, timeout_s, self._holder())
+
+    def _try(self) -> bool:
+        return try_lock(self._descriptor, _GATE_BYTE)
 
     def _busy(self, what: str, timeout_s: float, holder: str) -> DatabaseBusy:
         return DatabaseBusy(

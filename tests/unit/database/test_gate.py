@@ -6,14 +6,17 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from subprocess import Popen
 from threading import Barrier, Thread
 
 import pytest
 
+from stepwell.database.bytelock import is_any_locked
 from stepwell.database.connect import Database, open_database
 from stepwell.database.dialect import DatabaseOptions
-from stepwell.database.gate import Turn
+from stepwell.database.gate import _QUEUE_BYTE, OVERTAKES_EVERY, Turn
 from stepwell.errors import DatabaseBusy
 from tests.unit.database.statements import ADD, ALL, line_of, program, row, tell
 
@@ -30,8 +33,45 @@ with open_database(sys.argv[1], options=DatabaseOptions(owner="the night run")) 
 """
 
 
+WAITER = """
+import sys
+from stepwell.database import gate
+from stepwell.database.connect import open_database
+gate.OVERTAKES_EVERY = int(sys.argv[2])
+with open_database(sys.argv[1]) as database:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    with database.write() as transaction:
+        transaction.connection.execute("INSERT INTO item (id, name) SELECT count(*), 'x' FROM item")
+        answer = transaction.connection.execute("SELECT count(*) FROM item").fetchone()[0]
+    print(answer, flush=True)
+"""
+
+
 def impatient(url: str) -> Database:
     return open_database(url, options=DatabaseOptions(gate_timeout_s=0.05))
+
+
+@contextmanager
+def waiters(url: str, count: int, overtakes_every: int) -> Iterator[list[Popen[str]]]:
+    """Programs that write one row each, once told, and print the how manyth it is."""
+    with ExitStack() as programs:
+        started = [
+            programs.enter_context(program(WAITER, url, str(overtakes_every))) for _ in range(count)
+        ]
+        assert ["ready"] * count == [line_of(waiter) for waiter in started]
+        yield started
+
+
+def queue(database: Database, waiter: Popen[str]) -> None:
+    """Have the program ask for the gate, and wait until it has its place in the queue."""
+    descriptor = database.dialect._file._gate_descriptor
+    place = _QUEUE_BYTE + int(time.monotonic() * 1e6)
+    tell(waiter)
+    end = time.monotonic() + 30
+    while not is_any_locked(descriptor, place, 0):
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> None:
@@ -155,6 +195,32 @@ def test_a_stopped_holder_keeps_the_gate(sqlite: Database, sqlite_url: str) -> N
         os.kill(holder.pid, signal.SIGCONT)
         tell(holder)
         assert "left" == line_of(holder)
+
+
+def test_processes_get_their_turn_in_the_order_in_which_they_asked(
+    sqlite: Database, sqlite_url: str
+) -> None:
+    with waiters(sqlite_url, 3, overtakes_every=1 << 60) as asked:
+        with sqlite.write():
+            for waiter in asked:
+                queue(sqlite, waiter)
+
+        assert ["1", "2", "3"] == [line_of(waiter) for waiter in asked]
+
+
+def test_a_process_that_is_stopped_while_it_waits_holds_nobody_up(
+    sqlite: Database, sqlite_url: str
+) -> None:
+    with waiters(sqlite_url, 2, overtakes_every=OVERTAKES_EVERY) as (stopped, other):
+        with sqlite.write():
+            queue(sqlite, stopped)
+            os.kill(stopped.pid, signal.SIGSTOP)
+            queue(sqlite, other)
+        assert "1" == line_of(other)
+        sqlite.run(lambda t: t.execute(ADD, row(7)))
+        os.kill(stopped.pid, signal.SIGCONT)
+
+        assert "3" == line_of(stopped)
 
 
 def test_a_program_that_does_not_know_the_gate_is_waited_for(
