@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import json
 import os
 import select
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.cli.warm import WarmProgram
+from tests.support.warm import ENVIRONMENT as OF_A_SHELL
+from tests.support.warm import SCRIPT, warm_program
 
-SCRIPT = Path(sys.executable).with_name("stepwell")
 TIMEOUT_S = 60
-
-# What a person's shell has; what this machine sets for its own builds would change the speed.
-ENVIRONMENT = {
-    name: value
-    for name, value in os.environ.items()
-    if not name.startswith(("STEPWELL_", "PYTEST_"))
-    and name not in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
-} | {"TZ": "Asia/Tokyo", "COLUMNS": "100"}
-
-
-@functools.cache
-def _warm_program() -> WarmProgram:
-    """The one of this process."""
-    program = WarmProgram(SCRIPT, ENVIRONMENT)
-    atexit.register(program.close)
-    return program
+ENVIRONMENT = {**OF_A_SHELL, "TZ": "Asia/Tokyo", "COLUMNS": "100"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +53,7 @@ class Folder:
         is_cold = bool(by) or "STEPWELL_SQLITE_DRIVER" in variables  # The warm one has its SQLite.
         if not is_cold:
             environment = {**self.environment, **variables}
-            return Ended(*_warm_program().call(words, self.path, environment, TIMEOUT_S))
+            return Ended(*warm_program().call(words, self.path, environment, TIMEOUT_S))
         done = subprocess.run(  # noqa: PLW1510 - the exit status is what is looked at
             [*by, str(SCRIPT), *words],
             cwd=self.path,

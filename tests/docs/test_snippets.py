@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,7 @@ import pytest
 
 from stepwell.settings import load_settings
 from tests.docs.pages import ROOT, Block, Page, as_pattern, pages
+from tests.support.warm import warm_program
 
 SNIPPET_TIMEOUT_S = 60
 
@@ -79,7 +81,7 @@ def _run_console(block: Block, folder: Path) -> None:
             steps[-1][1].append(line)
     for number, (command, shown) in enumerate(steps, start=1):
         exits = int(block.directives.get("exits", "0")) if number == len(steps) else 0
-        output = _finish(block, ["bash", "-c", command], folder, exits=exits)
+        output = _finish(block, _words(command), folder, exits=exits)
         pattern = as_pattern("\n".join(shown))
         assert re.search(pattern, output, flags=re.DOTALL), (
             f"{block}: `{command}` should print {shown}, it printed:\n{output}"
@@ -94,11 +96,25 @@ _RUN = {
 }
 
 
+def _words(command: str) -> list[str]:
+    """A plain command as its words, anything else for the shell."""
+    if re.fullmatch(r"stepwell [^|&;<>()$`\\*?\[~#\n]+", command):
+        return shlex.split(command)
+    return ["bash", "-c", command]
+
+
 def _finish(block: Block, command: list[str], folder: Path, *, exits: int) -> str:
     """Run a command as a reader would, without this process's settings; what it printed."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("STEPWELL_")}
     scripts = Path(sys.executable).parent
     environment |= {"PATH": f"{scripts}{os.pathsep}{environment['PATH']}", "COLUMNS": "200"}
+    if command[0] == "stepwell":
+        words = tuple(command[1:])
+        code, output, _ = warm_program().call(
+            words, folder, environment, SNIPPET_TIMEOUT_S, is_mixed=True
+        )
+        assert exits == code, f"{block}: {words} ended with {code}:\n{output}"
+        return output
     done = subprocess.run(
         command,
         cwd=folder,

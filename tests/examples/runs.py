@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from tests.support.warm import ENVIRONMENT, warm_program
+
 ROOT = Path(__file__).resolve().parents[2]
 KILLED = Path(__file__).with_name("killed.py")
 COMMAND_TIMEOUT_S = 100
@@ -26,19 +28,27 @@ def copy_of(example: str, to: Path) -> Path:
 
 def stepwell(folder: Path, *arguments: str, killed_by: tuple[str, str, int] | None = None) -> str:
     """What the command printed; its exit status must be 0, or SIGKILL where it is ``killed_by``."""
+    if killed_by is None:
+        return ends(folder, 0, *arguments)
     done = start(folder, *arguments, killed_by=killed_by)
     output, _ = done.communicate(timeout=COMMAND_TIMEOUT_S)
 
-    assert (0 if killed_by is None else -9) == done.returncode, output
+    assert -9 == done.returncode, output
     return output
 
 
 def refused(folder: Path, *arguments: str) -> str:
     """What a command printed that the state forbids."""
-    done = start(folder, *arguments)
-    output, _ = done.communicate(timeout=COMMAND_TIMEOUT_S)
+    return ends(folder, 4, *arguments)
 
-    assert 4 == done.returncode, output
+
+def ends(folder: Path, code: int, *arguments: str) -> str:
+    """What the command printed; its exit status must be ``code``."""
+    ended, output, _ = warm_program().call(
+        arguments, folder, ENVIRONMENT, COMMAND_TIMEOUT_S, is_mixed=True
+    )
+
+    assert code == ended, output
     return output
 
 

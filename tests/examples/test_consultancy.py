@@ -18,7 +18,7 @@ from types import ModuleType
 import pytest
 
 from tests.examples.consultancy_sql import BI_DAY, BUDGET, CONTRACT_DAY
-from tests.examples.runs import COMMAND_TIMEOUT_S, ROOT, copy_of, rows, start, stepwell
+from tests.examples.runs import COMMAND_TIMEOUT_S, ROOT, copy_of, ends, rows, start, stepwell
 
 JOBS = ROOT / "examples" / "consultancy" / "jobs"
 ADA = "38fddae2-51b1-534d-a6b2-af3e45429543"  # The first of `python users.py`, with id 1.
@@ -458,15 +458,6 @@ def checked(folder: Path) -> dict[str, list[str]]:
     files = json.loads(ends(folder, 0, "jobs", "check", "--json"))["files"]
     assert all(file["can_start"] for file in files)
     return {file["file"]: [fault["hint"] for fault in file["faults"]] for file in files}
-
-
-def ends(folder: Path, code: int, *arguments: str) -> str:
-    """What the command printed; its exit status must be `code`."""
-    done = start(folder, *arguments)
-    output, _ = done.communicate(timeout=COMMAND_TIMEOUT_S)
-
-    assert code == done.returncode, output
-    return output
 
 
 def script(folder: Path, *arguments: str) -> str:

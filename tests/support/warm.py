@@ -8,6 +8,7 @@ console script as ``__main__``.
 from __future__ import annotations
 
 import atexit
+import functools
 import importlib
 import json
 import os
@@ -24,13 +25,31 @@ from typing import Any
 
 from stepwell.database.sqlite_driver import prefer_newer_sqlite
 
+SCRIPT = Path(sys.executable).with_name("stepwell")
+
+# What a person's shell has; what this machine sets for its own builds would change the speed.
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("STEPWELL_", "PYTEST_"))
+    and name not in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
+}
+
+
+@functools.cache
+def warm_program() -> WarmProgram:
+    """The one of this process."""
+    program = WarmProgram(SCRIPT, ENVIRONMENT)
+    atexit.register(program.close)
+    return program
+
 
 class WarmProgram:
     """The client's side: one warm interpreter, one command at a time."""
 
     def __init__(self, script: Path, environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.cli.warm", str(script)],
+            [sys.executable, "-m", "tests.support.warm", str(script)],
             cwd=Path(__file__).resolve().parents[2],
             env=environment,
             stdin=subprocess.PIPE,
@@ -38,9 +57,15 @@ class WarmProgram:
         )
 
     def call(
-        self, words: tuple[str, ...], cwd: Path, environment: dict[str, str], timeout_s: float
+        self,
+        words: tuple[str, ...],
+        cwd: Path,
+        environment: dict[str, str],
+        timeout_s: float,
+        *,
+        is_mixed: bool = False,
     ) -> tuple[int, str, str]:
-        """Exit status, stdout and stderr of the command."""
+        """Exit status, stdout and stderr of the command; ``is_mixed``: both in stdout."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         (out, out_path), (err, err_path) = _pipe(), _pipe()
@@ -49,7 +74,7 @@ class WarmProgram:
             "cwd": str(cwd),
             "environment": environment,
             "out": out_path,
-            "err": err_path,
+            "err": out_path if is_mixed else err_path,
         }
         try:
             self._process.stdin.write(json.dumps(question).encode() + b"\n")
