@@ -14,26 +14,25 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Path, Query
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 
 from stepwell.errors import NoSuchJob, StepwellError, TokenRequired
-from stepwell.execution.parameters import describe_parameters
-from stepwell.looks.definitions import Definition, kind_of, parameter_text
+from stepwell.looks.definitions import Definition
 from stepwell.looks.reading import Look
 from stepwell.looks.representation import problem_json
 from stepwell.looks.stages import Stage, stages_of
-from stepwell.looks.text import count, duration, local_time, seconds_between
+from stepwell.looks.text import count
 from stepwell.repository import browse
 from stepwell.repository.executions import get_execution
 from stepwell.repository.partitions import list_partition_executions
-from stepwell.repository.statistics import Statistics, statistics_by_day, statistics_since
+from stepwell.repository.statistics import statistics_by_day, statistics_since
 from stepwell.repository.tokens import VIEWER
 from stepwell.web.auth import COOKIE, admit
 from stepwell.web.body import bounded_body
+from stepwell.web.drawing import draw_page
 from stepwell.web.face import Asked, Face, Viewer, face_of
 from stepwell.web.problems import answer_problem, status_of
 from stepwell.web.questions import ID_MAX, SHOWN, Id
@@ -46,71 +45,15 @@ DAY = timedelta(hours=24)
 DAYS = 14  # Of the chart.
 BAR_HEIGHT = 100
 STATIC = ("stepwell.css", "stepwell.js")
-_SHAPES = {
-    "COMPLETED": "✓",
-    "SUCCESS": "✓",
-    "FAILED": "✕",
-    "FAILURE": "✕",
-    "PARTIAL": "◐",
-    "STARTED": "▶",
-    "STARTING": "◌",
-    "STOPPING": "◧",
-    "STOPPED": "■",
-    "ABANDONED": "⊘",
-}
-_INPUTS = {"date": "date", "int": "number", "time": "time"}
 # The shape and the colour of a partition's cell.
 _KINDS = {"SUCCESS": "s", "PARTIAL": "p", "FAILURE": "f", "STARTED": "r"}
-
-
-def _took(one: Any) -> str:
-    return duration(seconds_between(one.start_time, one.end_time)) if one.end_time else ""
-
-
-def _share(found: Statistics) -> str:
-    """``97.5 %``: rounded down, so that 100 % means all."""
-    if not found.judged:
-        return "–"
-    tenths = 1000 * found.completed // found.judged
-    return f"{tenths // 10}.{tenths % 10} %" if tenths % 10 else f"{tenths // 10} %"
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("stepwell.web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        count=count,
-        duration=duration,
-        kind=kind_of,
-        local_time=local_time,
-        parameter_text=parameter_text,
-        parameters=describe_parameters,
-        share=_share,
-        took=_took,
-    )
-    environment.globals.update(shapes=_SHAPES, inputs=_INPUTS)
-    return environment
-
-
-_TEMPLATES = _environment()
-
-
-def _page(name: str, face: Face | None = None, status: int = 200, **values: Any) -> HTMLResponse:
-    location = None if face is None else face.node.database.location
-    text = _TEMPLATES.get_template(name).render({"events": None, "location": location, **values})
-    return HTMLResponse(text, status)
 
 
 @router.get("/")
 def overview(face: Asked, _caller: Viewer) -> Response:
     """What runs, waits and failed lately."""
     found = face.watch().overview()
-    return _page(
+    return draw_page(
         "overview.html",
         face,
         overview=found,
@@ -130,7 +73,7 @@ def list_executions(
 ) -> Response:
     """One page of executions, the newest first."""
     found = _executions(face, job, before)
-    return _page(
+    return draw_page(
         "executions.html",
         face,
         job=job,
@@ -146,7 +89,7 @@ def show_execution(execution_id: Id, face: Asked, _caller: Viewer) -> Response:
     details = face.watch().details(execution_id, partitions_max=SHOWN, skips_max=SHOWN)
     is_running = details.look.execution.batch_status.is_running
     stages = _stages(face, [details.look])[execution_id] if is_running else []
-    return _page(
+    return draw_page(
         "execution.html",
         face,
         details=details,
@@ -161,7 +104,7 @@ def show_execution(execution_id: Id, face: Asked, _caller: Viewer) -> Response:
 def list_jobs(face: Asked, _caller: Viewer) -> Response:
     """The jobs that can be started here."""
     definitions = [Definition.of(found) for found in face.node.registry]
-    return _page("jobs.html", face, definitions=definitions)
+    return draw_page("jobs.html", face, definitions=definitions)
 
 
 @router.get("/jobs/{job}")
@@ -169,7 +112,7 @@ def show_job(job: str, face: Asked, _caller: Viewer) -> Response:
     """One job: what of it runs, a form that starts it, its last 24 hours and executions."""
     definition = Definition.of(face.node.registry.find(job))
     running = _running(face, job)
-    return _page(
+    return draw_page(
         "job.html",
         face,
         definition=definition,
@@ -184,7 +127,7 @@ def show_job(job: str, face: Asked, _caller: Viewer) -> Response:
 @router.get("/login")
 def ask_for_token() -> Response:
     """Where a browser gives its token."""
-    return _page("login.html", problem=None)
+    return draw_page("login.html", problem=None)
 
 
 @router.post("/login")
@@ -199,7 +142,7 @@ async def take_token(request: Request) -> Response:
             admit, face.node, "POST /login", VIEWER, headers, on_loopback=face.on_loopback
         )
     except StepwellError as error:
-        return _page("login.html", status=status_of(error), problem=error.message)
+        return draw_page("login.html", status=status_of(error), problem=error.message)
     answer = RedirectResponse("/", 303)
     answer.set_cookie(
         COOKIE,
@@ -228,7 +171,7 @@ def answer(request: Request, error: Exception) -> Response:
         return answer_problem(request, error)
     if isinstance(error, TokenRequired):
         return RedirectResponse("/login", 303)
-    return _page("problem.html", status=status_of(error), problem=problem_json(error))
+    return draw_page("problem.html", status=status_of(error), problem=problem_json(error))
 
 
 def _executions(face: Face, job: str | None, before: int | None) -> list[Any]:
