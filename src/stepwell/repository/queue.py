@@ -11,7 +11,7 @@ takes no turn at writing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
@@ -37,7 +37,7 @@ from stepwell.repository.blockers import (
     read_occupancy,
     take_claim_turn,
 )
-from stepwell.repository.executions import holder_of_run_lock
+from stepwell.repository.executions import find_execution, holder_of_run_lock, list_parameters
 from stepwell.repository.history import record_change
 from stepwell.repository.rows import JOB_COLUMNS, job_execution
 
@@ -99,6 +99,21 @@ WAITING_EXECUTIONS = Prepared(
     .order_by(_e.priority.desc(), _e.job_execution_id)
     .limit(literal_column(str(PAGE)))
 )
+# For people: also what is not due, or waits for another one.
+LIST_WAITING = Prepared(
+    select(*JOB_COLUMNS)
+    .select_from(batch_job_execution.join(batch_job_instance))
+    .where(
+        text(WAITING),
+        or_(
+            _e.priority < bindparam("priority_"),
+            and_(_e.priority == bindparam("priority_"), _e.job_execution_id > bindparam("id_")),
+        ),
+    )
+    .order_by(_e.priority.desc(), _e.job_execution_id)
+    .limit(bindparam("count_"))
+)
+COUNT_WAITING = Prepared(select(func.count()).select_from(batch_job_execution).where(text(WAITING)))
 # Whoever comes second passes it by instead of waiting for the first.
 LOCK_WAITING = Prepared(
     select(*JOB_COLUMNS)
@@ -172,6 +187,21 @@ def waiting_executions(reader: Reader, *, at: datetime) -> Iterator[tuple[Waitin
         after, priority = page[-1].execution_id, page[-1].priority
 
 
+def list_waiting(reader: Reader, *, after_id: int | None, count: int) -> list[JobExecution]:
+    """A page of everything that waits for a worker, in the order of the queue, behind one of it."""
+    last = None if after_id is None else find_execution(reader, after_id)
+    priority, last_id = (PRIORITY_MAX + 1, 0) if last is None else (last.priority, after_id)
+    values = {"priority_": priority, "id_": last_id, "count_": count}
+    found = [job_execution(row) for row in reader.fetch_all(LIST_WAITING, values)]
+    return [replace(e, parameters=list_parameters(reader, e.execution_id)) for e in found]
+
+
+def count_waiting(reader: Reader) -> int:
+    """How many executions wait for a worker."""
+    row = reader.fetch_one(COUNT_WAITING)
+    return int(row[0]) if row else 0
+
+
 def find_startable(reader: Reader, wanted: Wanted, *, at: datetime, count: int) -> list[int]:
     """The first ``count`` executions that may start now, in the order of the queue.
 
@@ -206,20 +236,42 @@ class Place:
     blockers: tuple[Blocker, ...]
 
 
-def place_in_queue(reader: Reader, execution_id: int, *, at: datetime) -> Place:
-    """The place of a waiting execution, as a worker for all jobs would see it now."""
+def places_in_queue(
+    reader: Reader, waiting_: Sequence[JobExecution], *, at: datetime
+) -> dict[int, Place]:
+    """The places of waiting executions, as a worker for all jobs would see them now.
+
+    The queue is walked once, up to the last of them.
+    """
+    wanted = {execution.execution_id for execution in waiting_}
+    last = max((_rank(each.priority, each.execution_id) for each in waiting_), default=(0, 0))
     occupancy = read_occupancy(reader)
-    ahead: list[int] = []
+    number, first_ahead = 0, None
+    found: dict[int, Place] = {}
     for waiting, declared in waiting_executions(reader, at=at):
-        if waiting.execution_id == execution_id:
-            blockers = occupancy.blockers(declared)
-            number = None if blockers else len(ahead) + 1
-            return Place(number, ahead[0] if ahead else None, blockers)
-        if not occupancy.blockers(declared):
-            ahead.append(waiting.execution_id)
+        if _rank(waiting.priority, waiting.execution_id) > last:
+            break
+        blockers = occupancy.blockers(declared)
+        if waiting.execution_id in wanted:
+            place = Place(None if blockers else number + 1, first_ahead, blockers)
+            found[waiting.execution_id] = place
+        if not blockers:
+            number, first_ahead = number + 1, first_ahead or waiting.execution_id
         occupancy.keep(waiting.execution_id, declared)
-    # It is not due, or its run lock is held: what else would be in its way?
-    return Place(None, None, read_occupancy(reader).blockers(list_declared(reader, execution_id)))
+        if len(found) == len(wanted):
+            break
+    if wanted - found.keys():
+        # They are not due, or their run locks are held: what else would be in their way?
+        occupancy = read_occupancy(reader)
+        for execution_id in sorted(wanted - found.keys()):
+            blockers = occupancy.blockers(list_declared(reader, execution_id))
+            found[execution_id] = Place(None, None, blockers)
+    return found
+
+
+def _rank(priority: int, execution_id: int) -> tuple[int, int]:
+    """The order of the queue."""
+    return -priority, execution_id
 
 
 def may_still_start(reader: Reader, wanted: Wanted, *, at: datetime) -> bool:

@@ -7,8 +7,10 @@ one thing while the workers do another.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from stepwell.database.connect import Database
 from stepwell.database.transaction import Reader
@@ -22,7 +24,7 @@ from stepwell.repository.executions import (
     last_of_instance,
 )
 from stepwell.repository.owners import WORKING, Owner, find_owner, live_owners
-from stepwell.repository.queue import Place, place_in_queue
+from stepwell.repository.queue import Place, list_waiting, places_in_queue
 from stepwell.repository.requests import open_stop_request
 
 
@@ -73,25 +75,59 @@ def explain(database: Database, execution_id: int, *, at: datetime) -> Why:
         record = get_execution(reader, execution_id)
         if not record.batch_status.is_running:
             return Why(record, (_ended(reader, record),), None, at)
-        if record.owner_id is not None:
+        if record.owner_id is None:
+            seen = _see(reader, [record], at)
+        else:
             owner = find_owner(reader, record.owner_id)
             request = open_stop_request(reader, execution_id)
             asked = None if request is None else (request.actor, request.reason)
-        else:
-            place = place_in_queue(reader, execution_id, at=at)
-            reasons = [*_of_its_own(reader, record, at), *map(_of_blocker, place.blockers)]
-            workers = [owner for owner in live_owners(reader) if owner.purpose in WORKING]
     # Whether somebody is alive is asked outside: on PostgreSQL it needs a transaction of its own.
-    if record.owner_id is not None:
-        dead = database.liveness.is_dead(record.owner_id)
-        return Why(record, (_owned(record, owner, asked, is_dead=dead),), None, at)
-    reasons = [_with_liveness(database, reason) for reason in reasons]
-    is_at_work = any(not database.liveness.is_dead(worker.owner_id) for worker in workers)
-    if not reasons:
-        reasons.append(_free(record, place, is_at_work=is_at_work))
-    elif not is_at_work:
-        reasons.append(_NO_WORKER)
-    return Why(record, tuple(reasons), place.number, at)
+    if record.owner_id is None:
+        return _explain_waiting(database, seen, at)[0]
+    dead = database.liveness.is_dead(record.owner_id)
+    return Why(record, (_owned(record, owner, asked, is_dead=dead),), None, at)
+
+
+def explain_queue(
+    database: Database, *, after_id: int | None = None, count: int, at: datetime
+) -> list[Why]:
+    """A page of what waits for a worker, in the order of the queue, behind one of it."""
+    with database.read() as reader:
+        seen = _see(reader, list_waiting(reader, after_id=after_id, count=count), at)
+    return _explain_waiting(database, seen, at)
+
+
+class _Seen(NamedTuple):
+    """What one transaction has seen of executions that wait."""
+
+    records: Sequence[JobExecution]
+    places: dict[int, Place]
+    of_their_own: dict[int, list[Reason]]
+    workers: list[Owner]
+
+
+def _see(reader: Reader, records: Sequence[JobExecution], at: datetime) -> _Seen:
+    return _Seen(
+        records,
+        places_in_queue(reader, records, at=at),
+        {record.execution_id: _of_its_own(reader, record, at) for record in records},
+        [owner for owner in live_owners(reader) if owner.purpose in WORKING],
+    )
+
+
+def _explain_waiting(database: Database, seen: _Seen, at: datetime) -> list[Why]:
+    is_at_work = any(not database.liveness.is_dead(worker.owner_id) for worker in seen.workers)
+    found = []
+    for record in seen.records:
+        place = seen.places[record.execution_id]
+        facts = [*seen.of_their_own[record.execution_id], *map(_of_blocker, place.blockers)]
+        reasons = [_with_liveness(database, reason) for reason in facts]
+        if not reasons:
+            reasons.append(_free(record, place, is_at_work=is_at_work))
+        elif not is_at_work:
+            reasons.append(_NO_WORKER)
+        found.append(Why(record, tuple(reasons), place.number, at))
+    return found
 
 
 def _ended(reader: Reader, record: JobExecution) -> Reason:
