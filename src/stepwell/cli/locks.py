@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
     from stepwell.cli.session import Session
-    from stepwell.repository.holdings import Holding
-    from stepwell.repository.owners import Owner
+    from stepwell.looks.holdings import Held
 
 commands = typer.Typer(no_args_is_help=True)
 
@@ -28,31 +24,24 @@ def lock() -> None:
 def list_locks(context: typer.Context, wants_json: WantsJson = False) -> None:
     """List run locks, resources and named locks: who has them, since when, whether it lives."""
     from stepwell.cli.output import Output, Page
-    from stepwell.looks.holdings import holding_json
-    from stepwell.repository.holdings import list_holdings
-    from stepwell.repository.owners import find_owner
+    from stepwell.looks.holdings import holding_json, list_held
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
-    now = session.clock.now()
     with session.open_database() as database:
-        with database.read() as reader:
-            holdings = list_holdings(reader, now=now)
-            owners = {h.owner_id: find_owner(reader, h.owner_id) for h in holdings}
-        dead = {owner_id: database.liveness.is_dead(owner_id) for owner_id in owners}
+        found = list_held(database, at=session.clock.now())
     if wants_json:
-        documents = [holding_json(h, owners[h.owner_id], dead, now) for h in holdings]
-        output.json({"locks": documents})
+        output.json({"locks": [holding_json(held) for held in found]})
         return
     page = Page()
-    if not holdings:
+    if not found:
         page.line("no locks")
     else:
         page.table(
             ["kind", "lock", "mode", "execution", "owner", "", ">age", ">fence", ""],
-            [_row(h, owners[h.owner_id], dead, now) for h in holdings],
+            [_row(held) for held in found],
         )
-        if any(dead.values()):
+        if any(held.is_dead for held in found):
             page.hint(
                 "`stepwell recover` settles executions whose owner is dead;"
                 " a named lock is taken over by whoever asks for it next"
@@ -103,20 +92,19 @@ def release(
         )
 
 
-def _row(
-    holding: Holding, owner: Owner | None, dead: Mapping[int, bool], now: datetime
-) -> list[str]:
+def _row(held: Held) -> list[str]:
     from stepwell.looks.text import duration, seconds_between
 
+    holding = held.holding
     state = "waits" if holding.waits else "overdue" if holding.is_overdue else ""
     return [
         holding.kind,
         holding.name,
         holding.mode,
         "" if holding.execution_id is None else str(holding.execution_id),
-        str(owner or f"owner {holding.owner_id}"),
-        "dead" if dead[holding.owner_id] else "alive",
-        duration(seconds_between(holding.since, now)),
+        str(held.owner or f"owner {holding.owner_id}"),
+        "dead" if held.is_dead else "alive",
+        duration(seconds_between(holding.since, held.at)),
         "" if holding.fence is None else str(holding.fence),
         state,
     ]

@@ -233,17 +233,19 @@ def times_text(recorded: RecordedSchedule) -> str:
 
 def schedules_text(recorded: list[RecordedSchedule], now: datetime) -> str:
     """The schedules of one job on one line."""
+    from stepwell.looks.schedules import state_text
     from stepwell.looks.text import local_time
 
     told = []
     for each in recorded:
         named = "" if each.name == each.schedule.job_name else f"{each.name!r} "
-        state = _state(each, now) or f"next {local_time(each.next_due_at)}"
+        state = state_text(each, now) or f"next {local_time(each.next_due_at)}"
         told.append(f"{named}{times_text(each)}, {state}")
     return "; ".join(told)
 
 
 def _row(recorded: RecordedSchedule, now: datetime) -> list[str]:
+    from stepwell.looks.schedules import state_text
     from stepwell.looks.text import local_time
 
     schedule = recorded.schedule
@@ -255,21 +257,8 @@ def _row(recorded: RecordedSchedule, now: datetime) -> list[str]:
         "" if recorded.paused_at else local_time(recorded.next_due_at),
         local_time(recorded.last_due_at),
         local_time(recorded.skipped_due_at),
-        _state(recorded, now),
+        state_text(recorded, now),
     ]
-
-
-def _state(recorded: RecordedSchedule, now: datetime) -> str:
-    from stepwell.job.schedule import LATE_AFTER
-    from stepwell.looks.text import local_time
-
-    if recorded.paused_at is not None:
-        return f"paused since {local_time(recorded.paused_at)}"
-    if recorded.next_due_at is None:
-        return "never due again"
-    if recorded.next_due_at < now - LATE_AFTER:
-        return f"overdue since {local_time(recorded.next_due_at)}: no worker has started it"
-    return ""
 
 
 def _in_settings(session: Session) -> list[str]:

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from stepwell.looks.representation import owner_json
 from stepwell.looks.text import iso_utc, seconds_between
+from stepwell.repository.holdings import Holding, list_holdings
+from stepwell.repository.owners import Owner, find_owner
 
 if TYPE_CHECKING:
+    from stepwell.database.connect import Database
     from stepwell.repository.at_work import OwnerAtWork
-    from stepwell.repository.holdings import Holding
-    from stepwell.repository.owners import Owner
     from stepwell.repository.pools import Pool
+
+
+@dataclass(frozen=True)
+class Held:
+    """A lock as it is at one moment, with whoever has it or waits for it."""
+
+    holding: Holding
+    owner: Owner | None
+    is_dead: bool
+    at: datetime
+
+
+def list_held(database: Database, *, at: datetime) -> list[Held]:
+    """Run locks, resources and named locks."""
+    with database.read() as reader:
+        holdings = list_holdings(reader, now=at)
+        owners = {h.owner_id: find_owner(reader, h.owner_id) for h in holdings}
+    # Whether somebody is alive is asked outside: on PostgreSQL it needs a transaction of its own.
+    dead = {owner_id: database.liveness.is_dead(owner_id) for owner_id in owners}
+    return [Held(h, owners[h.owner_id], dead[h.owner_id], at) for h in holdings]
 
 
 def at_work_json(each: OwnerAtWork) -> dict[str, Any]:
@@ -38,10 +59,9 @@ def pool_json(pool: Pool) -> dict[str, Any]:
     }
 
 
-def holding_json(
-    holding: Holding, owner: Owner | None, dead: Mapping[int, bool], now: datetime
-) -> dict[str, Any]:
+def holding_json(held: Held) -> dict[str, Any]:
     """A lock, and who has it or waits for it."""
+    holding, owner = held.holding, held.owner
     return {
         "kind": holding.kind,
         "lock": holding.name,
@@ -54,10 +74,10 @@ def holding_json(
             "host": owner.host if owner else None,
             "pid": owner.pid if owner else None,
             "purpose": owner.purpose if owner else None,
-            "is_dead": dead[holding.owner_id],
+            "is_dead": held.is_dead,
         },
         "since": iso_utc(holding.since),
-        "age_s": seconds_between(holding.since, now),
+        "age_s": seconds_between(holding.since, held.at),
         "ttl_s": holding.ttl_s,
         "is_overdue": holding.is_overdue,
     }

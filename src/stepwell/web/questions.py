@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import StreamingResponse
 
 from stepwell.looks.definitions import Definition, definition_json
-from stepwell.looks.holdings import at_work_json, holding_json, pool_json
+from stepwell.looks.holdings import at_work_json, holding_json, list_held, pool_json
 from stepwell.looks.representation import (
     change_json,
     details_json,
@@ -26,8 +26,6 @@ from stepwell.repository import browse
 from stepwell.repository.at_work import list_at_work
 from stepwell.repository.executions import get_execution
 from stepwell.repository.history import list_changes
-from stepwell.repository.holdings import list_holdings
-from stepwell.repository.owners import find_owner
 from stepwell.repository.partitions import list_partition_executions
 from stepwell.repository.statistics import statistics_since
 from stepwell.repository.steps import list_skips, list_steps
@@ -226,12 +224,8 @@ def list_pools(face: Asked, _caller: Viewer) -> Json:
 @router.get("/api/locks", responses=problems())
 def list_locks(face: Asked, _caller: Viewer) -> Json:
     """Run locks, resources and named locks: who has them, since when."""
-    now, database = face.node.clock.now(), face.node.database
-    with database.read() as reader:
-        holdings = list_holdings(reader, now=now)
-        owners = {h.owner_id: find_owner(reader, h.owner_id) for h in holdings}
-    dead = {owner_id: database.liveness.is_dead(owner_id) for owner_id in owners}
-    return {"locks": [holding_json(h, owners[h.owner_id], dead, now) for h in holdings]}
+    found = list_held(face.node.database, at=face.node.clock.now())
+    return {"locks": [holding_json(held) for held in found]}
 
 
 @router.get("/api/schedules", responses=problems())
