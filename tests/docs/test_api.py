@@ -96,9 +96,14 @@ def test_every_route_is_explained_with_its_role() -> None:
 
 
 def test_every_page_of_the_dashboard_is_explained() -> None:
-    told = re.findall(r"^\| `(/\S*)` \|", page("docs/dashboard.md").prose, re.MULTILINE)
+    prose = page("docs/dashboard.md").prose
+    looks = re.findall(r"^\| `(/\S*)` \|", prose, re.MULTILINE)
+    forms = re.findall(r"^\| `POST (/\S*)` \|", prose, re.MULTILINE)
+    pages = [(method, path) for method, path, role in PAGES if role != "public"]
 
-    assert sorted(told) == [path for _, path, role in PAGES if role != "public"]
+    assert sorted(looks) == [path for method, path in pages if method == "GET"]
+    assert sorted(forms) == [path for method, path in pages if method == "POST"]
+    assert len(looks) + len(forms) == len(pages)
 
 
 def test_every_command_has_its_route_or_a_reason() -> None:

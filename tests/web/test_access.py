@@ -14,6 +14,7 @@ from stepwell.testing import FrozenClock
 from stepwell.web import actions, pages, questions, system
 from stepwell.web.app import make_app
 from stepwell.web.description import describe
+from stepwell.web.desk.routes import PAGES as DESK
 from stepwell.web.face import role_of
 from stepwell.web.server import refuse_open_door
 from tests.web.client import Client
@@ -26,7 +27,7 @@ ROUTES, PAGES = (
         if isinstance(route, APIRoute)
         for method in route.methods
     )
-    for parts in ((actions, questions, system), (pages,))
+    for parts in ((actions, questions, system), (pages, *DESK))
 )
 BOTH = [*ROUTES, *PAGES]
 PUBLIC = {
@@ -39,14 +40,14 @@ PUBLIC = {
 
 def target(path: str) -> str:
     """A path that the route takes."""
-    for name in ("execution_id", "owner_id"):
+    for name in ("execution_id", "owner_id", "conflict_id", "quarantine_id"):
         path = path.replace(f"{{{name}}}", "7")
     return path.replace("{job}", "load").replace("{name}", "night")
 
 
 def test_every_route_asks_for_a_role_but_those_that_are_named_here() -> None:
     assert PUBLIC == {(method, path) for method, path, role in BOTH if role == "public"}
-    assert PUBLIC >= {(m, p) for m, p, _ in PAGES if m != "GET"}
+    assert PUBLIC >= {(m, p) for m, p, role in PAGES if m != "GET" and role != "operator"}
     assert set() == {(m, p) for m, p, role in ROUTES if m != "GET" and role != "operator"}
 
 

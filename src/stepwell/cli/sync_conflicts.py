@@ -184,6 +184,7 @@ def _value(text: str, hint: str) -> Values:
 
 def _page(found: Conflict) -> Page:
     from stepwell.cli.output import Page
+    from stepwell.looks.conflicts import columns_of, value_text
     from stepwell.looks.text import local_time
 
     page = Page()
@@ -202,28 +203,17 @@ def _page(found: Conflict) -> Page:
         }
     )
     images = (found.base, found.ours, found.theirs)
-    columns = list(dict.fromkeys(name for image in images if image for name in image))
     page.heading("Images")
     page.table(
         ["COLUMN", "BASE", "OURS", "THEIRS"],
         [
             ["(version)", "", found.our_version or "none", found.their_version or "none"],
-            *([name, *(_shown(image, name) for image in images)] for name in columns),
+            *([name, *(value_text(image, name) for image in images)] for name in columns_of(found)),
         ],
     )
     if found.status == "waiting":
         page.hint(f"`stepwell sync conflicts resolve {found.conflict_id} --take ours|theirs`")
     return page
-
-
-def _shown(image: Values | None, name: str) -> str:
-    from stepwell.sync.change import encode_values
-
-    if image is None:
-        return "(no row)"
-    if name not in image:
-        return ""
-    return encode_values({"": image[name]}).decode("utf-8")[4:-1]
 
 
 def _json(found: Conflict) -> dict[str, Any]:

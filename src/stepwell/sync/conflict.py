@@ -142,6 +142,11 @@ class Conflict:
         """The row."""
         return RowKey(self.table_name, self.pk_json)
 
+    @property
+    def state(self) -> str:
+        """Tells one decision on it from another."""
+        return f"{self.status} {self.resolution or ''}".strip()
+
 
 def record_conflict(transaction: Transaction, new: NewConflict, *, at: datetime) -> int:
     """Write a conflict down; answers its id. One that waits already is not written twice."""

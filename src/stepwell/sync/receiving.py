@@ -14,7 +14,7 @@ from stepwell.sync.audit import record_audit
 from stepwell.sync.bootstrap import Bootstrapped
 from stepwell.sync.bundle_reader import Bundle, Checked, open_bundle
 from stepwell.sync.change import Change, Values
-from stepwell.sync.conflict import Conflict, Status, get_conflict, list_conflicts
+from stepwell.sync.conflict import Conflict, Status, count_waiting, get_conflict, list_conflicts
 from stepwell.sync.door import Door
 from stepwell.sync.peers import SyncNode
 from stepwell.sync.preflight import Preflight, preflight
@@ -86,16 +86,26 @@ class Receiving(Door):
             return get_conflict(reader, conflict_id)
 
     def resolve(
-        self, conflict_id: int, *, take: Take, values: Values | None = None, actor: str = ""
+        self,
+        conflict_id: int,
+        *,
+        take: Take,
+        values: Values | None = None,
+        expected_state: str | None = None,
+        actor: str = "",
     ) -> Resolved:
         """Settle a conflict: a transaction of this node, which travels like any other.
 
+        ``expected_state`` is the ``state`` of the conflict that somebody has read.
+
         Raises:
             NoSuchConflict: there is none of this id.
-            CannotResolve: it is settled already, or cannot be settled so.
+            CannotResolve: it cannot be settled so, or its state is another one by now.
         """
         return self._apply(
-            lambda applier: resolve(applier, conflict_id, take, values=values),
+            lambda applier: resolve(
+                applier, conflict_id, take, values=values, expected_state=expected_state
+            ),
             what=f"resolve conflict {conflict_id}",
             actor=actor,
         )
@@ -113,6 +123,12 @@ class Receiving(Door):
             lambda transaction: reopen(transaction, conflict_id, at=at, actor=by),
             what=f"reopen conflict {conflict_id}",
         )
+
+    def count_conflicts(self) -> int:
+        """How many conflicts wait for a person."""
+        self._require_node()
+        with self.database.read() as reader:
+            return count_waiting(reader)
 
     def count_quarantine(self) -> int:
         """How many groups wait."""

@@ -44,12 +44,18 @@ class Resolved:
 
 
 def resolve(
-    applier: Applier, conflict_id: int, take: Take, *, values: Values | None = None
+    applier: Applier,
+    conflict_id: int,
+    take: Take,
+    *,
+    values: Values | None = None,
+    expected_state: str | None = None,
 ) -> Resolved:
     """Decide a conflict, also one that a policy or a person has decided before.
 
     ``ours`` keeps what is here, ``theirs`` takes what came. ``values`` are columns of the row; with
     two rows that claim one unique value, columns of the row that is here, which gives way by them.
+    ``expected_state`` is the conflict's when somebody has read it.
 
     Raises:
         NoSuchConflict: there is none of this id.
@@ -57,6 +63,9 @@ def resolve(
         CannotResolve: the rows cannot be so; nothing may be committed then.
     """
     conflict = get_conflict(applier.transaction, conflict_id)
+    if expected_state not in (None, conflict.state):
+        by = f" by {conflict.resolved_by}" if conflict.resolved_by else ""
+        raise _refused(conflict, f"it is {conflict.status}{by} since it was read")
     table = get_table(applier.transaction, conflict.table_name)
     if (take == "values") != bool(values):
         raise _refused(conflict, "values must be given to take them, and only then")

@@ -164,8 +164,11 @@ class Sync(Sending, Receiving):
 
     # --- looking back
 
-    def audit(self, *, since: datetime | None = None, limit: int = 100) -> list[Audit]:
-        """Who did what, the newest first."""
+    def audit(
+        self, *, since: datetime | None = None, before: int | None = None, limit: int = 100
+    ) -> list[Audit]:
+        """Who did what, a page, the newest first; ``before`` is the last id of the page before."""
         self._require_node()
         with self.database.read() as reader:
-            return list_audit(reader, since=since or _LONG_AGO, limit=limit)
+            page = {"limit": limit} | ({} if before is None else {"before": before})
+            return list_audit(reader, since=since or _LONG_AGO, **page)

@@ -69,8 +69,13 @@ def admit(
     return caller
 
 
+def secret_of(headers: Mapping[str, str]) -> str | None:
+    """What the caller has shown of himself; None for a program of this machine."""
+    return headers.get("authorization") or _from_cookie(headers)
+
+
 def _caller(node: Node, request: str, headers: Mapping[str, str], *, on_loopback: bool) -> Caller:
-    given = headers.get("authorization") or _from_cookie(headers)
+    given = secret_of(headers)
     if given is None:
         if on_loopback and _is_of_this_machine(headers):
             return Caller(None, _OPENS[OPERATOR])

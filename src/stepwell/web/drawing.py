@@ -9,7 +9,14 @@ from starlette.responses import HTMLResponse
 
 from stepwell.execution.parameters import describe_parameters
 from stepwell.looks.definitions import kind_of, parameter_text
-from stepwell.looks.text import count, duration, local_time, seconds_between
+from stepwell.looks.text import (
+    count,
+    duration,
+    how_many,
+    local_time,
+    seconds_between,
+    size,
+)
 from stepwell.repository.statistics import Statistics
 from stepwell.web.face import Face
 
@@ -24,6 +31,16 @@ _SHAPES = {
     "STOPPING": "◧",
     "STOPPED": "■",
     "ABANDONED": "⊘",
+    "alive": "●",
+    "dead": "✕",
+    "error": "✕",
+    "warning": "◐",
+    "info": "○",
+    "waiting": "◌",
+    "decided": "✓",
+    "resolved": "✓",
+    "applied": "✓",
+    "dropped": "⊘",
 }
 _INPUTS = {"date": "date", "int": "number", "time": "time"}
 
@@ -55,7 +72,10 @@ def _environment() -> Environment:
         local_time=local_time,
         parameter_text=parameter_text,
         parameters=describe_parameters,
+        how_many=how_many,
+        seconds_until=seconds_between,
         share=_share,
+        size=size,
         took=_took,
     )
     environment.globals.update(shapes=_SHAPES, inputs=_INPUTS)

@@ -44,18 +44,21 @@ class Face:
         on_loopback: Only this machine can reach the server.
         is_ending: Whether new work is refused.
         events: What is told to those who listen.
+        form_key: Random; a form of a caller without a token proves by it that it is drawn here.
     """
 
     node: Node
     on_loopback: bool
     is_ending: Callable[[], bool]
     events: Events
+    form_key: str
 
     @classmethod
     def of(cls, node: Node, *, on_loopback: bool, is_ending: Callable[[], bool]) -> Face:
         """The face of a node."""
         watch = Watch(node.database, node.clock, restart=restart_in(node.settings))
-        return cls(node, on_loopback, is_ending, Events(node.database, node.clock, watch))
+        events = Events(node.database, node.clock, watch)
+        return cls(node, on_loopback, is_ending, events, form_key=node.clock.new_id())
 
     def watch(self) -> Watch:
         """Looks at executions; one a request, because a rate belongs to who has looked twice."""
@@ -90,9 +93,12 @@ def face_of(request: Request) -> Face:
 
 def role_of(route: Any) -> str:
     """The role that a route asks for; ``public`` for none."""
-    for dependency in route.dependant.dependencies:
+    asked = list(route.dependant.dependencies)
+    while asked:
+        dependency = asked.pop(0)
         if isinstance(dependency.call, Admitted):
             return dependency.call.role
+        asked += dependency.dependencies
     return NOBODY
 
 

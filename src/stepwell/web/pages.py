@@ -44,7 +44,7 @@ NAMED_MAX = 40  # So many partitions stand there by name; more are a grid of cel
 DAY = timedelta(hours=24)
 DAYS = 14  # Of the chart.
 BAR_HEIGHT = 100
-STATIC = ("stepwell.css", "stepwell.js")
+STATIC = ("stepwell.css", "desk.css", "stepwell.js")
 # The shape and the colour of a partition's cell.
 _KINDS = {"SUCCESS": "s", "PARTIAL": "p", "FAILURE": "f", "STARTED": "r"}
 
