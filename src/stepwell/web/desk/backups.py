@@ -54,7 +54,7 @@ def verify(desk: Acting) -> Response:
     return desk.draw(
         "verified.html",
         proof=proof,
-        name=name,
+        backup=name,
         rows=sum(proof.contents.tables.values()),
         findings=proof.findings[:FINDINGS_SHOWN],
     )

@@ -36,7 +36,7 @@ def list_conflicts(desk: Looking, status: Status | None = None, before: Before =
     return desk.draw(
         "conflicts.html",
         page=page,
-        status=status,
+        chosen=status,
         waiting=_sync(desk).count_conflicts(),
         next_before=page[-1].conflict_id if len(page) == PAGE else None,
     )

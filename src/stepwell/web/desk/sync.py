@@ -35,7 +35,7 @@ def show_sync(desk: Looking) -> Response:
     status = sync.status()
     return desk.draw(
         "sync.html",
-        status=status,
+        found=status,
         faults={fault.table_name: fault.what for fault in status.faults},
         policies={table.name: _policy(table.policy) for table in status.tables},
         peers=peers_of(sync, status),
