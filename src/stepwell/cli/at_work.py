@@ -7,13 +7,14 @@ import sys
 
 from stepwell.cli.changes import timed
 from stepwell.cli.output import DONE, FAILED, Output, end_at_once, note
-from stepwell.cli.running import failure_text, parameters_text, status_text
+from stepwell.cli.running import parameters_text
 from stepwell.cli.signals import StopSignals
 from stepwell.clock import Clock
 from stepwell.execution.records import JobExecution
 from stepwell.execution.status import BatchStatus
 from stepwell.looks.representation import execution_json
 from stepwell.looks.text import duration, how_many, iso_utc, seconds_between
+from stepwell.looks.wording import failure_text, status_text
 from stepwell.node import Node
 from stepwell.worker import Worker
 

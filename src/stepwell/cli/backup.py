@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stepwell.backup.folder import Backup, BackupFolder
+    from stepwell.backup.folder import BackupFolder
     from stepwell.backup.manifest import Found
     from stepwell.backup.restore import Proof
     from stepwell.cli.session import Session
@@ -53,6 +53,7 @@ def create(
     from stepwell.backup.copy import create_backup, name_for
     from stepwell.cli.output import Output, Page
     from stepwell.doctor.examine import examine_copy
+    from stepwell.looks.backups import manifest_json
     from stepwell.looks.text import count, size
 
     session: Session = context.obj
@@ -67,7 +68,7 @@ def create(
         examine=examine_copy,
     )
     if wants_json:
-        output.json({"path": str(where.copy_path(manifest.name)), **_manifest_json(manifest)})
+        output.json({"path": str(where.copy_path(manifest.name)), **manifest_json(manifest)})
         return
     page = Page()
     page.line(
@@ -85,6 +86,7 @@ def list_backups(
 ) -> None:
     """List the copies of the folder, the oldest first."""
     from stepwell.cli.output import Output, Page
+    from stepwell.looks.backups import backup_json
     from stepwell.looks.text import count, local_time, size
 
     session: Session = context.obj
@@ -92,7 +94,7 @@ def list_backups(
     where = _folder(session, folder)
     found = where.backups()
     if wants_json:
-        backups = [_backup_json(one) for one in found]
+        backups = [backup_json(one) for one in found]
         output.json({"folder": str(where.path), "backups": backups})
         return
     page = Page()
@@ -134,6 +136,7 @@ def verify(
     from stepwell.backup.restore import verify_backup
     from stepwell.cli.output import DONE, FINDINGS, Output, Page
     from stepwell.doctor.examine import examine_copy
+    from stepwell.looks.backups import proof_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -145,7 +148,7 @@ def verify(
         unverified=unverified,
     )
     if wants_json:
-        output.json(_proof_json(proof))
+        output.json(proof_json(proof))
     else:
         page = Page()
         page.line(f"{what} can be restored: {_contents_text(proof)}")
@@ -181,6 +184,7 @@ def restore(
     from stepwell.backup.restore import restore_backup
     from stepwell.cli.output import Output, Page
     from stepwell.doctor.examine import examine_copy
+    from stepwell.looks.backups import proof_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -200,7 +204,7 @@ def restore(
                 "database": restored.location,
                 "epoch": restored.epoch,
                 "kept": restored.kept or None,
-                **_proof_json(restored.proof),
+                **proof_json(restored.proof),
             }
         )
         return
@@ -237,6 +241,7 @@ def prune(
     from stepwell.backup.retention import Retention, prune_backups
     from stepwell.cli.age import age
     from stepwell.cli.output import Output, Page
+    from stepwell.looks.backups import backup_json
     from stepwell.looks.text import how_many, local_time, size
 
     session: Session = context.obj
@@ -249,7 +254,7 @@ def prune(
         delete=delete,
     )
     if wants_json:
-        output.json({"deleted": delete, "backups": [_backup_json(one) for one in found]})
+        output.json({"deleted": delete, "backups": [backup_json(one) for one in found]})
         return
     page = Page()
     for one in found:
@@ -305,34 +310,3 @@ def _tell_findings(page: Any, findings: Sequence[Finding | Found], found: int) -
     page.block(f"the doctor has {how_many(found, 'finding')} in it, the first ones:")
     for finding in findings[:3]:
         page.block(f"  {finding.severity} {finding.code}: {finding.where}: {finding.what}")
-
-
-def _manifest_json(manifest: Any) -> dict[str, Any]:
-    import msgspec
-
-    built: dict[str, Any] = msgspec.to_builtins(manifest)
-    return built
-
-
-def _backup_json(one: Backup) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "path": str(one.path),
-        "size_bytes": one.size_bytes,
-        "problem": one.problem or None,
-        "manifest": _manifest_json(one.manifest) if one.manifest else None,
-    }
-
-
-def _proof_json(proof: Proof) -> dict[str, Any]:
-    import msgspec
-
-    return {
-        "name": proof.source.name,
-        "path": str(proof.source.files.main),
-        "has_manifest": proof.source.manifest is not None,
-        "tables": proof.contents.tables,
-        "schema_version": proof.contents.schema_version,
-        "migrations": proof.migrations,
-        "findings": msgspec.to_builtins(proof.findings),
-    }

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from stepwell.cli.running import failure_text, headline, speed, step_counts
+from stepwell.cli.running import headline, speed
 from stepwell.execution.status import BatchStatus
 from stepwell.looks.progress import StepProgress
 from stepwell.looks.reading import Look
 from stepwell.looks.text import duration, seconds_between
+from stepwell.looks.wording import failure_text, step_counts
 
 
 class Changes:

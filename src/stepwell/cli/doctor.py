@@ -173,8 +173,9 @@ def _show(
     doctor: Doctor | None = None,
     sql: Path | None = None,
 ) -> int:
-    from stepwell.cli.findings import exit_status, findings_json, findings_page
+    from stepwell.cli.findings import exit_status, findings_page
     from stepwell.doctor.doctor import fingerprint
+    from stepwell.looks.findings import findings_json
 
     if output.wants_json:
         document = findings_json(found, doctor)
@@ -193,7 +194,8 @@ def _show_outcome(
     complaint: list[Finding],
     doctor: Doctor,
 ) -> int:
-    from stepwell.cli.findings import exit_status, outcome_json, outcome_page
+    from stepwell.cli.findings import exit_status, outcome_page
+    from stepwell.looks.findings import outcome_json
 
     left = outcome.after + complaint
     if output.wants_json:
@@ -204,7 +206,8 @@ def _show_outcome(
 
 
 def _show_history(session: Session, output: Output) -> int:
-    from stepwell.cli.findings import repairs_json, repairs_page
+    from stepwell.cli.findings import repairs_page
+    from stepwell.looks.findings import repairs_json
     from stepwell.repository.repair_log import list_repairs
 
     with session.open_database() as database, database.read() as reader:

@@ -1,19 +1,16 @@
-"""Findings and repairs as text and as JSON."""
+"""Findings and repairs as text."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from stepwell.cli.output import DONE, FINDINGS, Page
-from stepwell.doctor.examine import counts_by_code
 from stepwell.doctor.repair import in_turn
 from stepwell.finding import Finding, Repair, Severity
-from stepwell.looks.text import how_many, iso_utc, local_time, one_line
+from stepwell.looks.text import how_many, local_time, one_line
 
 if TYPE_CHECKING:
-    from stepwell.doctor.doctor import Doctor
     from stepwell.doctor.repair import Outcome
     from stepwell.repository.repair_log import RecordedRepair
 
@@ -25,9 +22,6 @@ _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.INFO: 2}
 def exit_status(findings: Iterable[Finding]) -> int:
     """5 when there is something to do; what is only told is no reason."""
     return FINDINGS if any(f.severity is not Severity.INFO for f in findings) else DONE
-
-
-# --- text --------------------------------------------------------------------------------------
 
 
 def findings_page(findings: list[Finding], *, plan: str | None = None) -> Page:
@@ -115,74 +109,3 @@ def _add_way_out(page: Page, finding: Finding, *, with_repairs: bool) -> None:
         page.block(one_line(f"repair: {repair.does}"), indent=_DEEP)
         if repair.cannot_know:
             page.block(one_line(f"it cannot know {repair.cannot_know}"), indent=_DEEP)
-
-
-# --- JSON --------------------------------------------------------------------------------------
-
-
-def findings_json(findings: list[Finding], doctor: Doctor | None) -> dict[str, Any]:
-    """The findings with their counts and the metrics of the project."""
-    known = doctor.counts() if doctor is not None else {}
-    return {
-        "findings": [_finding(finding) for finding in findings],
-        "counts": {**known, **counts_by_code(findings)},
-        "metrics": doctor.metrics() if doctor is not None else {},
-    }
-
-
-def outcome_json(outcome: Outcome, left: list[Finding], doctor: Doctor) -> dict[str, Any]:
-    """What a repair has come to; ``findings`` are those that are left."""
-    return {
-        "copy": outcome.copy,
-        "before": [_finding(finding) for finding in outcome.before],
-        "repaired": [
-            {**_finding(each.finding), "does": each.does, "rows_changed": each.rows_changed}
-            for each in outcome.repaired
-        ],
-        "not_repaired": [
-            {**_finding(each.finding), "why": each.why} for each in outcome.not_repaired
-        ],
-        **findings_json(left, doctor),
-    }
-
-
-def repairs_json(repairs: list[RecordedRepair]) -> list[dict[str, Any]]:
-    """The repairs that were made, the last one first."""
-    return [
-        {**dataclasses.asdict(repair), "repaired_at": iso_utc(repair.repaired_at)}
-        for repair in repairs
-    ]
-
-
-def _finding(finding: Finding) -> dict[str, Any]:
-    repair = finding.repair
-    return {
-        "code": finding.code,
-        "severity": finding.severity,
-        "where": finding.where,
-        "what": finding.what,
-        "explanation": finding.explanation,
-        "hint": finding.hint,
-        "rule": finding.rule or None,
-        "execution_id": finding.execution_id,
-        "repair": _repair(repair) if isinstance(repair, Repair) else None,
-    }
-
-
-def _repair(repair: Repair) -> dict[str, Any]:
-    return {
-        "does": repair.does,
-        "cannot_know": repair.cannot_know,
-        "operation": repair.operation or None,
-        "statements": [
-            {"sql": statement.sql, "values": _plain(statement.values)}
-            for statement in repair.statements
-        ],
-    }
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value if isinstance(value, str | int | float | None) else str(value)
-        for name, value in values.items()
-    }

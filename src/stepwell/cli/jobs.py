@@ -187,8 +187,8 @@ def _row(definition: Definition, last: JobExecution | None) -> list[str]:
 
 
 def _last_text(last: JobExecution | None) -> str:
-    from stepwell.cli.running import status_text
     from stepwell.looks.text import local_time
+    from stepwell.looks.wording import status_text
 
     if last is None:
         return ""

@@ -7,15 +7,11 @@ from collections.abc import Sequence
 from stepwell.cli.output import Page
 from stepwell.cli.running import (
     bar_text,
-    counters_text,
-    failure_text,
     headline,
     is_to_stop,
     parameters_text,
     short_parameters,
     speed,
-    status_text,
-    step_counts,
     steps_table,
 )
 from stepwell.execution.records import JobExecution, PartitionExecution
@@ -28,6 +24,7 @@ from stepwell.looks.text import (
     seconds_between,
     shorten,
 )
+from stepwell.looks.wording import counters_text, failure_text, status_text, step_counts
 
 MESSAGE_CHARACTERS = 120  # Of a failure, in a table.
 ITEM_CHARACTERS = 60

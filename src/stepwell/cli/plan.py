@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from stepwell.cli.session import Session
     from stepwell.runner.dry_run import DryRun, PlannedElement
 
-PARTITIONS_SHOWN = 20
 NAME_CHARACTERS = 60
 
 
@@ -45,6 +44,7 @@ def plan(
     from stepwell.cli.asking import require_job
     from stepwell.cli.output import Output
     from stepwell.cli.words import read_parameters
+    from stepwell.looks.planning import PARTITIONS_SHOWN, plan_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -53,7 +53,7 @@ def plan(
     planned = _dry_run(session, job, given, again=again)
     count = None if partitions else PARTITIONS_SHOWN
     if wants_json:
-        output.json(_document(planned, count))
+        output.json(plan_json(planned, count))
     else:
         words = ["stepwell", "run", job, *(parameters or []), *["--again"] * again]
         output.page(_page(planned, shlex.join(words), count))
@@ -179,45 +179,3 @@ def _leads_on(element: Any) -> bool:
     from stepwell.job.flow import Decision
 
     return isinstance(element, Decision) or bool(getattr(element, "transitions", ()))
-
-
-def _document(planned: DryRun, count: int | None) -> dict[str, Any]:
-    from stepwell.looks.representation import parameters_json
-
-    ready = planned.ready
-    return {
-        "job": ready.job.name,
-        "goes_on_from": planned.previous and planned.previous.execution_id,
-        "begins_at": planned.starts_at,
-        "parameters": parameters_json(ready.resolved.recorded),
-        "pools": list(ready.declared.pools),
-        "resources": list(ready.declared.paths),
-        "steps": [_step(each, count) for each in planned.elements],
-    }
-
-
-def _step(each: PlannedElement, count: int | None) -> dict[str, Any]:
-    from stepwell.execution.json import from_json
-    from stepwell.looks.definitions import kind_of
-
-    found, previous = each.partitions, each.previous
-    return {
-        "step": each.element.name,
-        "kind": kind_of(each.element),
-        "within": each.within,
-        "action": each.action,
-        "why": each.why or None,
-        "previous_execution_id": previous and previous.execution_id,
-        "previous_status": previous and str(previous.batch_status),
-        "partitions": None
-        if found is None
-        else {
-            "total": found.total,
-            "left": None if found.total is None else len(found.left),
-            "frozen": found.frozen,
-            "first": [
-                {"number": one.number, "name": one.name, "input": from_json(one.input)}
-                for one in found.left[:count]
-            ],
-        },
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -40,6 +40,7 @@ def list_conflicts(
     """List conflicts, the newest first."""
     from stepwell.cli.output import Output, Page
     from stepwell.errors import SettingsError
+    from stepwell.looks.conflicts import conflict_json
     from stepwell.looks.text import local_time
 
     session: Session = context.obj
@@ -49,7 +50,7 @@ def list_conflicts(
     with session.open_node() as node:
         found = node.sync.list_conflicts(status=status, limit=limit, before=before)  # type: ignore[arg-type]
     if wants_json:
-        output.json({"conflicts": [_json(each) for each in found]})
+        output.json({"conflicts": [conflict_json(each) for each in found]})
         return
     page = Page()
     if not found:
@@ -80,13 +81,14 @@ def list_conflicts(
 def show(context: typer.Context, conflict_id: ConflictId, wants_json: WantsJson = False) -> None:
     """Show both images of a conflict, and the one that they came from."""
     from stepwell.cli.output import Output
+    from stepwell.looks.conflicts import conflict_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
     with session.open_node() as node:
         found = node.sync.get_conflict(conflict_id)
     if wants_json:
-        output.json(_json(found))
+        output.json(conflict_json(found))
     else:
         output.page(_page(found))
 
@@ -109,6 +111,7 @@ def resolve(
     """Settle a conflict that waits; what is chosen travels to all nodes like any other change."""
     from stepwell.cli.asking import user
     from stepwell.cli.output import Output
+    from stepwell.looks.conflicts import conflict_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -122,7 +125,7 @@ def resolve(
         )
         found = node.sync.get_conflict(conflict_id)
     if wants_json:
-        output.json(_json(found))
+        output.json(conflict_json(found))
     else:
         output.line(f"conflict {conflict_id} is {found.status}: {found.resolution}")
 
@@ -132,6 +135,7 @@ def reopen(context: typer.Context, conflict_id: ConflictId, wants_json: WantsJso
     """Have a conflict wait for a person that a policy has decided, or a person before."""
     from stepwell.cli.asking import user
     from stepwell.cli.output import Output
+    from stepwell.looks.conflicts import conflict_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -139,7 +143,7 @@ def reopen(context: typer.Context, conflict_id: ConflictId, wants_json: WantsJso
         node.sync.reopen(conflict_id, actor=user() or "")
         found = node.sync.get_conflict(conflict_id)
     if wants_json:
-        output.json(_json(found))
+        output.json(conflict_json(found))
     else:
         output.line(f"conflict {conflict_id} is {found.status}")
         output.hint(f"`stepwell sync conflicts resolve {conflict_id} --take ours|theirs`")
@@ -214,36 +218,3 @@ def _page(found: Conflict) -> Page:
     if found.status == "waiting":
         page.hint(f"`stepwell sync conflicts resolve {found.conflict_id} --take ours|theirs`")
     return page
-
-
-def _json(found: Conflict) -> dict[str, Any]:
-    import json
-
-    from stepwell.looks.text import iso_utc
-    from stepwell.sync.change import encode_values
-
-    def image(values: Values | None) -> Any:
-        return None if values is None else json.loads(encode_values(values))
-
-    return {
-        "conflict_id": found.conflict_id,
-        "table": found.table_name,
-        "pk_json": json.loads(found.pk_json),
-        "kind": found.kind,
-        "index": found.index_name,
-        "policy": found.policy,
-        "status": found.status,
-        "winner": found.winner,
-        "base": image(found.base),
-        "ours": image(found.ours),
-        "theirs": image(found.theirs),
-        "our_version": found.our_version,
-        "their_version": found.their_version,
-        "origin": found.origin,
-        "epoch": found.epoch,
-        "seq": found.seq,
-        "detected_at": iso_utc(found.detected_at),
-        "resolved_at": iso_utc(found.resolved_at),
-        "resolved_by": found.resolved_by,
-        "resolution": found.resolution,
-    }

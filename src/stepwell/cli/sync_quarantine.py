@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from stepwell.cli.session import Session
     from stepwell.sync.apply import Applied
-    from stepwell.sync.quarantine import Quarantined
 
 quarantine_commands = typer.Typer(no_args_is_help=True)
 
@@ -34,6 +33,7 @@ def list_quarantine(
 ) -> None:
     """List the transactions that wait, the newest first."""
     from stepwell.cli.output import Output, Page
+    from stepwell.looks.conflicts import quarantined_json
     from stepwell.looks.text import local_time
 
     session: Session = context.obj
@@ -43,7 +43,7 @@ def list_quarantine(
             is_open=None if all_ else True, limit=limit, before=before
         )
     if wants_json:
-        output.json({"quarantine": [_json(each) for each in found]})
+        output.json({"quarantine": [quarantined_json(each) for each in found]})
         return
     page = Page()
     if not found:
@@ -74,9 +74,8 @@ def show(
     context: typer.Context, quarantine_id: QuarantineId, wants_json: WantsJson = False
 ) -> None:
     """Show why a transaction waits, and its first changes."""
-    import json
-
     from stepwell.cli.output import Output, Page
+    from stepwell.looks.conflicts import quarantined_json
     from stepwell.looks.text import local_time
 
     session: Session = context.obj
@@ -85,17 +84,7 @@ def show(
         found = node.sync.get_quarantined(quarantine_id)
         changes = node.sync.changes_in_quarantine(quarantine_id)
     if wants_json:
-        shown = [
-            {
-                "op": change.op,
-                "table": change.table_name,
-                "pk_json": json.loads(bytes(change.pk_json)),
-                "payload": json.loads(bytes(change.payload)),
-                "before": json.loads(bytes(change.before)),
-            }
-            for change in changes
-        ]
-        output.json({**_json(found), "changes": shown})
+        output.json(quarantined_json(found, changes))
         return
     page = Page()
     is_open = "waits" if found.closed_at is None else f"was {found.outcome}"
@@ -133,6 +122,7 @@ def retry(
     """Try transactions again, after their cause is mended. Exit status 3: some still wait."""
     from stepwell.cli.asking import user
     from stepwell.cli.output import DONE, STOPPED, Output
+    from stepwell.looks.conflicts import applied_json
     from stepwell.looks.text import how_many
 
     session: Session = context.obj
@@ -144,7 +134,7 @@ def retry(
             applied = [node.sync.retry(quarantine_id, actor=user() or "")]
         waiting = node.sync.count_quarantine()
     if wants_json:
-        output.json({"tried": [_applied_json(each) for each in applied], "waiting": waiting})
+        output.json({"tried": [applied_json(each) for each in applied], "waiting": waiting})
     else:
         for each in applied:
             output.line(_applied_text(each))
@@ -163,13 +153,14 @@ def drop(
     """Give a transaction up: its effect never comes here. What waited behind it is tried."""
     from stepwell.cli.asking import user
     from stepwell.cli.output import Output
+    from stepwell.looks.conflicts import applied_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
     with session.open_node() as node:
         dropped = node.sync.drop(quarantine_id, actor=user() or "")
     if wants_json:
-        output.json(_applied_json(dropped))
+        output.json(applied_json(dropped))
     else:
         output.line(_applied_text(dropped))
 
@@ -183,37 +174,3 @@ def _applied_text(applied: Applied) -> str:
     released = len(applied.released)
     behind = f", and {how_many(released, 'group')} behind it" if released else ""
     return f"{name} is {'dropped' if applied.result == 'dropped' else 'applied'}{behind}"
-
-
-def _applied_json(applied: Applied) -> dict[str, Any]:
-    return {
-        "origin": applied.origin,
-        "epoch": applied.epoch,
-        "seq": applied.seq,
-        "result": applied.result,
-        "reason": applied.reason,
-        "message": applied.message,
-        "released": list(applied.released),
-    }
-
-
-def _json(found: Quarantined) -> dict[str, Any]:
-    from stepwell.looks.text import iso_utc
-
-    return {
-        "quarantine_id": found.quarantine_id,
-        "origin": found.origin,
-        "epoch": found.epoch,
-        "seq": found.seq,
-        "tx_id": found.tx_id,
-        "reason": found.reason,
-        "message": found.message,
-        "line": found.line,
-        "table": found.table_name,
-        "pk_json": found.pk_json,
-        "waits_for": found.waits_for,
-        "source_node": found.source_node,
-        "parked_at": iso_utc(found.parked_at),
-        "closed_at": iso_utc(found.closed_at),
-        "outcome": found.outcome,
-    }

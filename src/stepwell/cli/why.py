@@ -39,8 +39,8 @@ def why(
 def why_page(answer: Why) -> Page:
     """The reasons, each with its way out."""
     from stepwell.cli.output import Page
-    from stepwell.cli.running import status_text
     from stepwell.looks.text import duration, seconds_between
+    from stepwell.looks.wording import status_text
 
     execution = answer.execution
     page = Page()
