@@ -10,6 +10,7 @@ from threading import Event
 import pytest
 
 from stepwell import Job, Node, Parameters, PartitionedStep, PartitionResult, TaskletStep
+from stepwell.settings import Settings
 from stepwell.web.app import make_app
 from tests.web.client import Client
 
@@ -53,7 +54,8 @@ def gate() -> Iterator[Gate]:
 @pytest.fixture
 def node(tmp_path: Path, gate: Gate) -> Iterator[Node]:
     """Jobs: ``load`` takes a day, ``waiting`` waits at the gate, ``broken``, ``partly``."""
-    with Node.open(f"sqlite:///{tmp_path}/web.db", purpose="serve") as node:
+    settings = Settings(database=f"sqlite:///{tmp_path}/web.db", folder=tmp_path)
+    with Node.open(settings, purpose="serve") as node:
         for job in (
             Job("load", [TaskletStep("count", lambda: None)], parameters=Day),
             Job("waiting", [TaskletStep("wait", gate.wait)]),

@@ -11,8 +11,8 @@ from stepwell import Node
 from stepwell.errors import CannotServe, InvalidRequest, NoSuchToken, TokenExists
 from stepwell.repository.tokens import create_token, list_tokens, revoke_token
 from stepwell.testing import FrozenClock
-from stepwell.web import actions, pages, questions, system
-from stepwell.web.app import make_app
+from stepwell.web import pages
+from stepwell.web.app import API, make_app
 from stepwell.web.description import describe
 from stepwell.web.desk.routes import PAGES as DESK
 from stepwell.web.face import role_of
@@ -27,7 +27,7 @@ ROUTES, PAGES = (
         if isinstance(route, APIRoute)
         for method in route.methods
     )
-    for parts in ((actions, questions, system), (pages, *DESK))
+    for parts in (API, (pages, *DESK))
 )
 BOTH = [*ROUTES, *PAGES]
 PUBLIC = {

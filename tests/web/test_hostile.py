@@ -6,12 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from stepwell import Job, Node, TaskletStep
+from stepwell.settings import Settings
 from stepwell.web.app import make_app
 from stepwell.web.description import describe
 from tests.web.client import Answer, Client
@@ -33,6 +35,7 @@ VALUES = [
     "a" * 5_000,
     "../x",
 ]
+IDS = ("execution_id", "owner_id", "conflict_id", "quarantine_id")
 BODIES: list[Any] = [
     None,
     {},
@@ -47,9 +50,10 @@ BODIES: list[Any] = [
 
 
 @pytest.fixture
-def here(database_url: str, gate: Gate) -> Iterator[Node]:
-    """A node on each database."""
-    with Node.open(database_url, purpose="serve") as node:
+def here(database_url: str, tmp_path: Path, gate: Gate) -> Iterator[Node]:
+    """A node on each database, with a folder for its copies."""
+    settings = Settings(database=database_url, folder=tmp_path)
+    with Node.open(settings, purpose="serve") as node:
         for job in (
             Job("night", [TaskletStep("wait", gate.wait)]),
             Job("load", [TaskletStep("count", lambda: None)], parameters=Day),
@@ -134,7 +138,7 @@ def test_no_answer_is_a_fault_or_undescribed(here: Node) -> None:
 
 def requests(path: str, operation: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     parameters = operation.get("parameters", [])
-    usual = {"execution_id": "7", "owner_id": "7", "job": "load", "name": "night"}
+    usual = {"job": "load", "name": "night"} | dict.fromkeys(IDS, "7")
     for parameter in parameters:
         for value in VALUES:
             escaped = quote(value.encode(errors="surrogatepass"), safe="")

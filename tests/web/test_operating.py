@@ -56,7 +56,7 @@ def test_recover_needs_proof_or_force_with_a_reason(client: Client, gate: Gate) 
 
     assert {"recovered": []} == client.post("/api/recover").json
     client.post("/api/recover", {"execution_id": 1}).refused(409, "job_execution_is_running")
-    client.post("/api/recover", {"force": True}).refused(400, "invalid_request")
+    client.post("/api/recover", {"force": True}).refused(422, "invalid_request")
     client.post("/api/recover", {"execution_id": 1, "force": True}).refused(400, "job_start_error")
 
 

@@ -12,6 +12,7 @@ from stepwell.finding import Severity
 from stepwell.job.registry import JobRegistry
 from stepwell.jsl.fault import Fault
 from stepwell.jsl.source import JobFile
+from stepwell.looks.definitions import fault_json
 
 if TYPE_CHECKING:
     from stepwell.cli.session import Session
@@ -143,15 +144,7 @@ def checked_json(checked: Sequence[CheckedFile]) -> dict[str, Any]:
                 "file": str(one.path),
                 "job": one.job,
                 "can_start": not one.error_count,
-                "faults": [
-                    {
-                        "line": fault.line or None,
-                        "severity": str(fault.severity),
-                        "message": fault.message,
-                        "hint": fault.hint,
-                    }
-                    for fault in one.faults
-                ],
+                "faults": [fault_json(fault) for fault in one.faults],
             }
             for one in checked
         ]

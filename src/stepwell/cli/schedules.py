@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stepwell.cli.completion import complete_job_names
+from stepwell.looks.timetable import PREVIEWED
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from stepwell.job.schedule import Schedule
     from stepwell.node import Node
     from stepwell.repository.schedules import RecordedSchedule
-
-PREVIEWED = 10
 
 commands = typer.Typer(no_args_is_help=True)
 
@@ -177,24 +176,16 @@ def preview(
     from itertools import pairwise
 
     from stepwell.cli.output import Output, Page
+    from stepwell.looks.timetable import next_times, timetable_json
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
     found = _find(session, name)
     after = session.clock.now() if since is None else _read_time(since, found)
-    times = found.times.preview(after, count)
-    around = [at for at in found.times.around_clock_change(after) if [at] > times[-1:]]
     if wants_json:
-        output.json(
-            {
-                "schedule": found.name,
-                "cron": found.cron,
-                "time_zone": found.time_zone,
-                "times": [_time_json(at) for at in times],
-                "around_clock_change": [_time_json(at) for at in around],
-            }
-        )
+        output.json(timetable_json(found, after, count))
         return
+    times, around = next_times(found, after, count)
     page = Page()
     page.line(f"schedule {found.name!r} of job {found.job_name!r}: {found.cron}, {found.time_zone}")
     for heading, shown in (("", times), ("Around the next change of the clocks", around)):
@@ -312,11 +303,3 @@ def _read_time(text: str, schedule: Schedule) -> datetime:
             hint="for example `--from 2027-03-27` or `--from 2027-03-27T12:00`",
             fields={"from": text},
         ) from None
-
-
-def _time_json(at: datetime) -> dict[str, str | None]:
-    from datetime import UTC
-
-    from stepwell.looks.text import iso_utc
-
-    return {"due_at": iso_utc(at.astimezone(UTC)), "local": at.isoformat()}

@@ -17,6 +17,7 @@ from stepwell.job.registry import RegisteredJob
 from stepwell.job.step import ChunkStep, PartitionedStep, TaskletStep
 from stepwell.jsl.artifact import ReferencedArtifact
 from stepwell.jsl.expression import write
+from stepwell.jsl.fault import Fault
 
 _NOT_IDENTIFYING = type(get_args(NonIdentifying)[1])
 _KINDS = {TaskletStep: "tasklet", ChunkStep: "chunk", PartitionedStep: "partitioned"}
@@ -210,3 +211,13 @@ def _type_name(annotation: Any) -> str:
         return annotation.__name__
     text = str(annotation).replace("typing.", "").replace("datetime.", "")
     return text.replace("decimal.", "").replace("NoneType", "None")
+
+
+def fault_json(fault: Fault) -> dict[str, Any]:
+    """One thing that is wrong with a job file."""
+    return {
+        "line": fault.line or None,
+        "severity": str(fault.severity),
+        "message": fault.message,
+        "hint": fault.hint,
+    }

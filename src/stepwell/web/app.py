@@ -10,11 +10,14 @@ from starlette.exceptions import HTTPException
 
 from stepwell.errors import StepwellError
 from stepwell.node import Node
-from stepwell.web import actions, pages, questions, system
+from stepwell.web import actions, care, conflicts, holdings, pages, questions, schedules, system
 from stepwell.web.desk.routes import PAGES
 from stepwell.web.door import Door
 from stepwell.web.face import Face
 from stepwell.web.problems import answer_http, answer_invalid
+
+# What programs ask; each a module with its routes.
+API = (actions, questions, holdings, schedules, care, conflicts, system)
 
 
 def make_app(
@@ -28,7 +31,7 @@ def make_app(
     # Its pages would be fetched from elsewhere, and the description asks for a token.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.face = Face.of(node, on_loopback=on_loopback, is_ending=is_ending)
-    for routes in (system, questions, actions, pages, *PAGES):
+    for routes in (*API, pages, *PAGES):
         app.include_router(routes.router)
     app.add_exception_handler(StepwellError, pages.answer)
     app.add_exception_handler(RequestValidationError, answer_invalid)

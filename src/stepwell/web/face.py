@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -45,6 +46,7 @@ class Face:
         is_ending: Whether new work is refused.
         events: What is told to those who listen.
         form_key: Random; a form of a caller without a token proves by it that it is drawn here.
+        examining: Held while the doctor is at work for somebody.
     """
 
     node: Node
@@ -52,6 +54,7 @@ class Face:
     is_ending: Callable[[], bool]
     events: Events
     form_key: str
+    examining: Lock = field(default_factory=Lock)
 
     @classmethod
     def of(cls, node: Node, *, on_loopback: bool, is_ending: Callable[[], bool]) -> Face:

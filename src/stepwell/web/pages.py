@@ -32,10 +32,11 @@ from stepwell.repository.statistics import statistics_by_day, statistics_since
 from stepwell.repository.tokens import VIEWER
 from stepwell.web.auth import COOKIE, admit
 from stepwell.web.body import bounded_body
+from stepwell.web.documents import ID_MAX
 from stepwell.web.drawing import draw_page
 from stepwell.web.face import Asked, Face, Viewer, face_of
 from stepwell.web.problems import answer_problem, status_of
-from stepwell.web.questions import ID_MAX, SHOWN, Id
+from stepwell.web.questions import SHOWN, Id
 
 router = APIRouter(include_in_schema=False)
 

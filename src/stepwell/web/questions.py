@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query
 from starlette.responses import StreamingResponse
 
-from stepwell.looks.definitions import Definition, definition_json
-from stepwell.looks.holdings import at_work_json, holding_json, list_held, pool_json
+from stepwell.jsl.source import JobFile
+from stepwell.looks.comparing import comparison_json
+from stepwell.looks.definitions import Definition, definition_json, fault_json
 from stepwell.looks.representation import (
     change_json,
     details_json,
@@ -23,23 +25,27 @@ from stepwell.looks.representation import (
     window_json,
 )
 from stepwell.repository import browse
-from stepwell.repository.at_work import list_at_work
 from stepwell.repository.executions import get_execution
 from stepwell.repository.history import list_changes
 from stepwell.repository.partitions import list_partition_executions
 from stepwell.repository.statistics import statistics_since
 from stepwell.repository.steps import list_skips, list_steps
+from stepwell.runner.skipped import every_skip
+from stepwell.web.documents import ID_MAX
 from stepwell.web.face import Asked, Face, Viewer, problems
 
 router = APIRouter(tags=["look"])
 
 PAGE_MAX = 1_000
-ID_MAX = 2**63 - 1  # What a column of the database holds.
 
 Json = dict[str, Any]
 Id = Annotated[int, Path(ge=1, le=ID_MAX, description="An execution's id.")]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="How many at most.")]
 SHOWN = 20  # As in `stepwell status ID`.
+JSON_LINES = "application/x-ndjson"
+_LINES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Lines of JSON.", "content": {JSON_LINES: {}}}
+}
 
 
 @router.get("/api/status", responses=problems())
@@ -82,6 +88,22 @@ def show_job(job: str, face: Asked, _caller: Viewer) -> Json:
         **definition_json(definition),
         "schedules": [schedule_json(schedule) for schedule in own],
         "last_execution": execution_json(last[0]) if last else None,
+    }
+
+
+@router.get("/api/jobs/{job}/check", responses=problems(404))
+def check_job(job: str, face: Asked, _caller: Viewer) -> Json:
+    """Everything that is wrong with the file of a job, each with its line and a hint.
+
+    A job that a module defines has none: what is wrong with it was refused when it was loaded.
+    """
+    found = face.node.registry.find(job)
+    faults = found.source.check() if isinstance(found.source, JobFile) else []
+    return {
+        "job": found.name,
+        "file": str(found.source.path) if isinstance(found.source, JobFile) else None,
+        "can_start": not any(fault.is_error for fault in faults),
+        "faults": [fault_json(fault) for fault in faults],
     }
 
 
@@ -151,13 +173,54 @@ def list_partitions(
 
 
 @router.get("/api/executions/{execution_id}/skips", responses=problems(404, 422))
-def show_skips(execution_id: Id, face: Asked, _caller: Viewer, limit: Limit = 100) -> Json:
-    """The items that an execution has left out."""
+def show_skips(
+    execution_id: Id,
+    face: Asked,
+    _caller: Viewer,
+    after: Annotated[int, Query(ge=0, le=ID_MAX, description="Behind this one.")] = 0,
+    limit: Limit = 100,
+) -> Json:
+    """One page of the items that an execution has left out."""
     with face.node.database.read() as reader:
         get_execution(reader, execution_id)
-        skips = list_skips(reader, execution_id, count=limit)
+        skips = list_skips(reader, execution_id, count=limit, after=after)
         total = browse.count_skips(reader, execution_id)
-    return {"skip_count": total, "skips": [skip_json(skip) for skip in skips]}
+    return {
+        "skip_count": total,
+        "skips": [skip_json(skip) for skip in skips],
+        "next_after": skips[-1].skip_id if len(skips) == limit else None,
+    }
+
+
+@router.get(
+    "/api/executions/{execution_id}/skips/export",
+    responses={**problems(404, 422), **_LINES},
+    response_class=StreamingResponse,
+)
+def export_skips(execution_id: Id, face: Asked, _caller: Viewer) -> StreamingResponse:
+    """Every skipped item of an execution, a line of JSON each."""
+    database = face.node.database
+    with database.read() as reader:
+        get_execution(reader, execution_id)
+    return StreamingResponse(
+        (
+            json.dumps(skip_json(skip), ensure_ascii=False) + "\n"
+            for skip in every_skip(database, execution_id)
+        ),
+        media_type=JSON_LINES,
+    )
+
+
+@router.get("/api/diff", responses=problems(404, 422))
+def compare(
+    face: Asked,
+    _caller: Viewer,
+    first: Annotated[int, Query(ge=1, le=ID_MAX, description="One execution.")],
+    second: Annotated[int, Query(ge=1, le=ID_MAX, description="Another one.")],
+) -> Json:
+    """Two executions side by side, and what is not the same; they need not be of one job."""
+    watch = face.watch()
+    return comparison_json(watch.look(first), watch.look(second))
 
 
 @router.get("/api/executions/{execution_id}/history", responses=problems(404, 422))
@@ -207,28 +270,3 @@ def _stream(face: Face, execution_id: int | None, after: int | None) -> Streamin
     return StreamingResponse(
         face.events.listen(execution_id, after), media_type="text/event-stream"
     )
-
-
-@router.get("/api/owners", responses=problems())
-def list_owners(face: Asked, _caller: Viewer) -> Json:
-    """The processes at work."""
-    return {"owners": [at_work_json(each) for each in list_at_work(face.node.database)]}
-
-
-@router.get("/api/pools", responses=problems())
-def list_pools(face: Asked, _caller: Viewer) -> Json:
-    """The pools: size, who is in each, how many wait."""
-    return {"pools": [pool_json(pool) for pool in face.node.pools.list()]}
-
-
-@router.get("/api/locks", responses=problems())
-def list_locks(face: Asked, _caller: Viewer) -> Json:
-    """Run locks, resources and named locks: who has them, since when."""
-    found = list_held(face.node.database, at=face.node.clock.now())
-    return {"locks": [holding_json(held) for held in found]}
-
-
-@router.get("/api/schedules", responses=problems())
-def list_schedules(face: Asked, _caller: Viewer) -> Json:
-    """What starts by itself."""
-    return {"schedules": [schedule_json(s) for s in face.node.schedules.list_schedules()]}

@@ -16,7 +16,7 @@ from stepwell.sync.change import Values, decode_values
 from stepwell.sync.conflict import Conflict
 from stepwell.sync.session import Sync
 from stepwell.web.desk.desk import Acting, Desk, Form, Looking, invalid
-from stepwell.web.questions import ID_MAX
+from stepwell.web.documents import ID_MAX
 
 router = APIRouter(include_in_schema=False)
 

@@ -26,10 +26,10 @@ from stepwell.repository.tokens import OPERATOR
 from stepwell.web.auth import Caller, secret_of
 from stepwell.web.body import bounded_body
 from stepwell.web.desk.words import DONE
+from stepwell.web.documents import ID_MAX
 from stepwell.web.drawing import draw_page
 from stepwell.web.face import Face, Operator, Viewer, face_of
 from stepwell.web.problems import status_of
-from stepwell.web.questions import ID_MAX
 
 FIELDS_MAX = 1_000  # A row of a conflict has so many columns at most.
 

@@ -15,7 +15,7 @@ from stepwell.errors import Kind, StepwellError
 from stepwell.finding import Finding, Repair, Severity
 from stepwell.repository.repair_log import LAST_ID, list_repairs
 from stepwell.web.desk.desk import Acting, Desk, Looking, invalid
-from stepwell.web.questions import ID_MAX
+from stepwell.web.documents import ID_MAX
 
 router = APIRouter(include_in_schema=False)
 logger = logging.getLogger("stepwell.web")

@@ -13,7 +13,8 @@ from stepwell.errors import StepwellError
 from stepwell.repository.queue import PRIORITY_MAX, count_waiting
 from stepwell.repository.why import explain_queue
 from stepwell.web.desk.desk import Acting, Desk, Looking, invalid
-from stepwell.web.questions import ID_MAX, Id
+from stepwell.web.documents import ID_MAX
+from stepwell.web.questions import Id
 
 router = APIRouter(include_in_schema=False)
 

@@ -14,7 +14,7 @@ from stepwell.looks.sync import peers_of
 from stepwell.looks.text import shorten
 from stepwell.sync.session import Sync
 from stepwell.web.desk.desk import Acting, Desk, Looking
-from stepwell.web.questions import ID_MAX
+from stepwell.web.documents import ID_MAX
 
 router = APIRouter(include_in_schema=False)
 
