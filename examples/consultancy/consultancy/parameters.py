@@ -1,7 +1,4 @@
-"""The parameters of the YAML jobs, checked before anything is recorded.
-
-Those of the Jakarta Batch files are text; the mapper checks them when the job runs.
-"""
+"""The parameters of the jobs, checked before anything is recorded; the files name these models."""
 
 from datetime import date
 from uuid import UUID
@@ -25,18 +22,27 @@ class Days(Parameters):
         return end
 
 
+def _must_be_a_uuid(text: str | None) -> str | None:
+    try:
+        return None if text is None else str(UUID(text))
+    except ValueError:
+        raise ValueError(must_be_a_user()) from None
+
+
 class UserDays(Parameters):
     user_uuid: str
     start_date: date
     end_date: date | None = None  # forward, to the last day that is known
 
-    @field_validator("user_uuid")
-    @classmethod
-    def must_be_a_uuid(cls, text: str) -> str:
-        try:
-            return str(UUID(text))
-        except ValueError:
-            raise ValueError(must_be_a_user()) from None
+    _is_a_uuid = field_validator("user_uuid")(_must_be_a_uuid)
+
+
+class ContractDays(Parameters):
+    user_uuid: str | None = None  # of everybody
+    start_date: date
+    end_date: date | None = None
+
+    _is_a_uuid = field_validator("user_uuid")(_must_be_a_uuid)
 
 
 def must_be_a_user() -> str:

@@ -32,7 +32,7 @@ JCP = "http://xmlns.jcp.org/xml/ns/javaee"
 VERSIONS = {JAKARTA: "2.0", JCP: "1.0"}
 
 ENGINE_PREFIX = "stepwell."  # Of the engine's own keys among the properties (S76).
-JOB_KEYS = ("description", "identity", "run_lock", "resources", "pool")
+JOB_KEYS = ("description", "identity", "run_lock", "resources", "pool", "parameters")
 STEP_KEYS = (
     "executor",
     "tolerated_failures",
@@ -85,6 +85,7 @@ def _job(node: Node, faults: Faults) -> JobElement:
         run_lock=keys.get("run_lock"),
         resources=_if_any(keys.get("resources")),
         pool=_if_any(keys.get("pool")),
+        parameters=keys.get("parameters"),
         properties=properties,
         listeners=_listeners(node),
         elements=_elements(node, faults),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from stepwell import Parameters
 from stepwell.errors import JobStartError
 from tests.unit.jsl.support import (
     JAKARTA,
@@ -202,6 +204,28 @@ def test_the_engines_own_keys_are_no_properties(tmp_path: Path) -> None:
     )
     assert ({"mine": "1"}, {}) == (job.properties, step.properties)
     assert "parameters" == file.load({"lock": "parameters"}).run_lock
+
+
+class Night(Parameters):
+    run_date: date
+
+
+def test_a_named_class_checks_the_parameters_before_anything_is_recorded(tmp_path: Path) -> None:
+    file = xml_file(
+        tmp_path,
+        f"""
+        <properties>
+          <property name="stepwell.parameters" value="{__name__}:Night"/>
+          <property name="on" value="#{{jobParameters['runDate']}}"/>
+        </properties>
+        {STEP}
+        """,
+    )
+
+    assert {"on": "2026-11-20"} == file.load({"run_date": "2026-11-20"}).properties
+    with pytest.raises(JobStartError) as refused:
+        file.load({"runDate": "RUN_DATE_HERE"})
+    assert ["run_date"] == list(refused.value.fields["parameters"])
 
 
 def test_an_own_key_that_does_not_exist_or_does_not_fit_is_a_fault(tmp_path: Path) -> None:
