@@ -156,10 +156,6 @@ class PartitionPosition:
     writer_checkpoint: str | None = None
     metrics: Metrics = Metrics()
 
-    def without_metrics(self) -> PartitionPosition:
-        """The same place for a new attempt, whose counters begin at 0."""
-        return replace(self, metrics=Metrics())
-
 
 @dataclass(frozen=True)
 class PartitionExecution:

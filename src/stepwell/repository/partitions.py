@@ -58,6 +58,7 @@ RECORD_KEEPING_CONTEXT = Prepared(
     .where(*_HELD, _p.status == text("'STARTED'"))
     .values({_p[name]: bindparam(name) for name in _RESULT})
 )
+IS_HELD = Prepared(select(text("1")).where(*_HELD, _p.status == text("'STARTED'")))
 COUNTED = Prepared(select(*(_p[name] for name in METRICS)).where(*_HELD))
 COUNTED_BY_ALL = Prepared(
     select(*(func.coalesce(func.sum(_p[name]), 0) for name in METRICS)).where(
@@ -78,9 +79,15 @@ STOP_REST = Prepared(
     )
     .values(status=text("'STOPPED'"), end_time=bindparam("end_time"))
 )
+# An executor may run one attempt twice at a time: the first commit behind a position counts.
 SAVE_POSITION = Prepared(
     update(batch_partition_execution)
-    .where(*_HELD, _p.status == text("'STARTED'"))
+    .where(
+        *_HELD,
+        _p.status == text("'STARTED'"),
+        _p.chunk_number == bindparam("from_chunk_"),
+        _p.commit_count == bindparam("from_commits_"),
+    )
     .values(
         {
             _p[name]: bindparam(name)
@@ -121,6 +128,10 @@ COUNT_BY_RESULT = Prepared(
     .where(_p.step_execution_id == bindparam("id_"))
     .group_by(_p.result)
 )
+
+
+class Overtaken(LostOwnership):
+    """Another run of the same attempt has committed meanwhile: go on where that one is (S194)."""
 
 
 class PartitionEnd(NamedTuple):
@@ -264,12 +275,17 @@ def save_partition(
     number: int,
     position: PartitionPosition,
     context: str | None,
+    *,
+    behind: PartitionPosition,
 ) -> None:
     """Store a partition's position and context inside its own transaction (S145, S185).
+
+    ``behind`` is the position that the transaction has begun at.
 
     Raises:
         LostOwnership: the attempt is not STARTED under this fence any more; the caller's
             transaction rolls back with everything in it.
+        Overtaken: it is, but it has gone on from ``behind`` without this caller.
     """
     updated = transaction.execute(
         SAVE_POSITION,
@@ -282,9 +298,22 @@ def save_partition(
             "reader_checkpoint": position.reader_checkpoint,
             "writer_checkpoint": position.writer_checkpoint,
             **{name: getattr(position.metrics, name) for name in METRICS},
+            "from_chunk_": behind.chunk_number,
+            "from_commits_": behind.metrics.commit_count,
         },
     )
+    if updated != 1 and _is_held(transaction, step, number):
+        raise Overtaken(
+            f"cannot record partition {number} of step {step.step_name!r}"
+            f" (execution {step.execution_id}): another run of it has committed meanwhile",
+            fields={"execution_id": step.execution_id, "partition": number},
+        )
     _expect(updated, 1, step)
+
+
+def _is_held(reader: Reader, step: StepExecution, number: int) -> bool:
+    held = {"id_": step.step_execution_id, "number_": number, "fence_": step.fence}
+    return reader.fetch_one(IS_HELD, held) is not None
 
 
 def stop_rest(transaction: Transaction, step: StepExecution, *, at: datetime) -> None:
@@ -312,6 +341,16 @@ def list_partition_executions(
         LIST_ATTEMPTS, {"id_": step_execution_id, "after_number_": after_number, "count_": count}
     )
     return [partition_execution(row) for row in rows]
+
+
+def no_longer_held(step: StepExecution, number: int) -> LostOwnership:
+    """What a run of a partition is told that somebody else has ended."""
+    return LostOwnership(
+        f"cannot record partition {number} of step {step.step_name!r}"
+        f" (execution {step.execution_id}): it is no longer held under fence {step.fence}",
+        hint=f"it was recovered meanwhile, see `stepwell status {step.execution_id}`",
+        fields={"execution_id": step.execution_id, "fence": step.fence},
+    )
 
 
 def _expect(updated: int, expected: int, step: StepExecution) -> None:

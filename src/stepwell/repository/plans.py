@@ -10,8 +10,9 @@ from sqlalchemy import bindparam, insert, literal, select, text
 from stepwell.database.prepared import Prepared
 from stepwell.database.tables import batch_partition, batch_partition_execution
 from stepwell.database.transaction import Reader, Transaction
-from stepwell.execution.records import Partition, PartitionPosition, StepExecution
+from stepwell.execution.records import Metrics, Partition, PartitionPosition, StepExecution
 from stepwell.execution.status import PartitionOutcome
+from stepwell.repository.rows import METRICS
 
 _b = batch_partition.c
 _p = batch_partition_execution.c
@@ -82,6 +83,7 @@ HELD = Prepared(
         _p.chunk_number,
         _p.reader_checkpoint,
         _p.writer_checkpoint,
+        *(_p[name] for name in METRICS),
     ).where(
         _p.step_execution_id == bindparam("id_"),
         _p.partition_number >= bindparam("first_"),
@@ -93,7 +95,10 @@ HELD = Prepared(
 
 
 class Reached(NamedTuple):
-    """Where an attempt left a partition: its context as JSON, and its position."""
+    """Where an attempt left a partition: its context as JSON, and its position.
+
+    A new attempt counts from 0; one that runs twice goes on counting where it was (S194).
+    """
 
     context: str | None
     position: PartitionPosition
@@ -193,6 +198,8 @@ def held(reader: Reader, step: StepExecution, *, first: int, last: int) -> dict[
 
 def _by_number(rows: list[tuple[Any, ...]]) -> dict[int, Reached]:
     return {
-        number: Reached(context, PartitionPosition(chunk_number, reader_at, writer_at))
-        for number, context, chunk_number, reader_at, writer_at in rows
+        number: Reached(
+            context, PartitionPosition(chunk_number, reader_at, writer_at, Metrics(*metrics))
+        )
+        for number, context, chunk_number, reader_at, writer_at, *metrics in rows
     }

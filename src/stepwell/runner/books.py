@@ -115,7 +115,14 @@ class PartitionTransaction:
         known = {name: value for name, value in changes.items() if not name.startswith("progress")}
         saved = replace(books.position, **known)
         text = to_json(context, what=f"the context of partition {books.number}")
-        save_partition(self.transaction, books.step, books.number, saved, text if context else None)
+        save_partition(
+            self.transaction,
+            books.step,
+            books.number,
+            saved,
+            text if context else None,
+            behind=books.position,
+        )
         if skips:
             insert_skips(self.transaction, skips, partition=books.number)
         self.saved = saved

@@ -80,8 +80,9 @@ class ChunkRunner:
         self._process = listened_process(make_processor(step, scope, context.loop), listeners)
         algorithm = make_own(step.checkpoint, scope)
         self._checkpointing = None if algorithm is None else Checkpointing(algorithm)
+        self._counters = Counters(books.position.metrics)
         self._faults = FaultPolicy(step.skip, step.retry)
-        self._counters = Counters()
+        self._faults.skip_count = self._counters.committed_skip_count
         self._skips: list[SkippedItem] = []
         self._in_chunk = False
         # Chunks of one read attempt each that are still to come after a rewind (S126).

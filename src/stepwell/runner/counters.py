@@ -17,17 +17,13 @@ ITEM_CHARACTERS_MAX = 4_000  # Enough to see what it was; the source still has t
 class Counters:
     """The eight metrics while a chunk is under way; a rollback restores all but the rollbacks."""
 
-    def __init__(self) -> None:
-        self.read = 0
-        self.filter = 0
-        self.write = 0
-        self.rollbacks = 0
-        self.read_skip = 0
-        self.process_skip = 0
-        self.write_skip = 0
-        self.committed_skip_count = 0
+    def __init__(self, counted: Metrics) -> None:
+        self.rollbacks = counted.rollback_count
         self._pending_write = (0, 0)
-        self._committed = Metrics()
+        self._committed = counted
+        self._restore()
+        # Of those of a writer's own report nobody can tell any more (S196).
+        self.committed_skip_count = self.read_skip + self.process_skip
 
     @property
     def position(self) -> int:
@@ -80,6 +76,11 @@ class Counters:
 
     def roll_back(self) -> None:
         """Back to the last commit; the rollback itself counts and stays (S106)."""
+        self._restore()
+        self._pending_write = (0, 0)
+        self.rollbacks += 1
+
+    def _restore(self) -> None:
         committed = self._committed
         self.read = committed.read_count
         self.filter = committed.filter_count
@@ -87,8 +88,6 @@ class Counters:
         self.read_skip = committed.read_skip_count
         self.process_skip = committed.process_skip_count
         self.write_skip = committed.write_skip_count
-        self._pending_write = (0, 0)
-        self.rollbacks += 1
 
 
 def add_metrics(one: Metrics, other: Metrics) -> Metrics:

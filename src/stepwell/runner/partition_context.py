@@ -51,7 +51,8 @@ class PartitionContext(StepContext):
         with self._books.transaction() as work:
             with self.lend(work.transaction) as connection:
                 yield connection
-            work.save(self.context)
+            # Each commit has its number: a second run of this attempt meets it (S194).
+            work.save(self.context, chunk_number=self._books.position.chunk_number + 1)
 
     @property
     def metrics(self) -> Metrics:

@@ -29,8 +29,8 @@ from stepwell.job.artifact import ArtifactFactory, Scope, make_artifact
 from stepwell.job.function import input_annotation, with_arguments
 from stepwell.job.listener import STEP_CALLBACKS
 from stepwell.job.step import ChunkStep, PartitionedStep
-from stepwell.repository.partitions import PartitionEnd
-from stepwell.repository.plans import NOWHERE, Reached
+from stepwell.repository.partitions import Overtaken, PartitionEnd, no_longer_held
+from stepwell.repository.plans import NOWHERE, Reached, held
 from stepwell.runner.artifacts import make_own
 from stepwell.runner.books import PartitionBooks
 from stepwell.runner.chunk import ChunkRunner
@@ -111,9 +111,24 @@ class PartitionWork:
             tell(1)
 
     def _run(self, partition: Partition, reached: Reached, tell: Tell) -> PartitionEnd:
+        """Run a partition; again from where it is when another run of it was faster (S194)."""
+        while True:
+            try:
+                return self._run_once(partition, reached, tell)
+            except Overtaken:  # So there was progress: this comes to an end.
+                reached = self._reached_now(partition.number)
+
+    def _reached_now(self, number: int) -> Reached:
+        with self._running.repository.database.read() as reader:
+            found = held(reader, self._step, first=number, last=number)
+        if number not in found:
+            raise no_longer_held(self._step, number)
+        return found[number]
+
+    def _run_once(self, partition: Partition, reached: Reached, tell: Tell) -> PartitionEnd:
         stored = from_json(reached.context)
         books = PartitionBooks(
-            self._running, self._step, partition.number, reached.position.without_metrics()
+            self._running, self._step, partition.number, reached.position
         )
         context = PartitionContext(
             self._running,
