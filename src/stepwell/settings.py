@@ -115,6 +115,12 @@ class Settings:
         sync_database: The application's database with its tracked tables and their change log, when
             it is another one than ``database``; the jobs' own chunks and the changes they make
             there are then two commits. Empty: ``database``.
+        sync_url: Of the hub with which ``sync push`` and ``sync pull`` exchange changes.
+        sync_token: By which this node shows there who it is; better in the environment, or in
+            ``sync_token_file``, whose path is relative to that folder.
+        sync_folder: Where changes lie on their way over HTTP, relative to that folder; made when it
+            is missing.
+        sync_push_bytes_max: What a hub takes at once, as it is sent.
         durability: ``full`` fsyncs each commit; ``normal`` may lose the last ones when the power
             fails, never the order.
         sqlite_driver: ``auto``, ``sqlite3`` or ``pysqlite3`` (a newer SQLite, from the extra).
@@ -138,6 +144,11 @@ class Settings:
     job_files: tuple[str, ...] = ()
     system_properties: dict[str, str] = field(default_factory=dict)
     sync_database: str = ""
+    sync_url: str = ""
+    sync_token: str = field(default="", repr=False)
+    sync_token_file: str = ""
+    sync_folder: str = "sync-transit"
+    sync_push_bytes_max: Annotated[int, msgspec.Meta(ge=1)] = 1024 * 1024 * 1024
     durability: Literal["full", "normal"] = "full"
     sqlite_driver: Literal["auto", "sqlite3", "pysqlite3"] = "auto"
     allow_unsafe_filesystem: bool = False
@@ -301,7 +312,8 @@ def _convert(values: dict[str, Any]) -> Settings:
             converted[name] = msgspec.convert(value, types[name], strict=False)
         except msgspec.ValidationError as error:
             fact = str(error).split(" - at")[0]
-            shown = "something else" if name == "notify" else repr(value)  # It may hold secrets.
+            # These may hold secrets.
+            shown = "something else" if name in ("notify", "sync_token") else repr(value)
             raise InvalidSetting(
                 f"{name} must be {_RULES[name]}, got {shown}",
                 hint=fact[:1].lower() + fact[1:],
@@ -366,6 +378,11 @@ _RULES = {
     "job_files": "a list of paths or globs of job files",
     "system_properties": "a section [system_properties] of names and texts",
     "sync_database": "a URL as database's, or empty",
+    "sync_url": "a URL such as 'https://head-office.example:9093'",
+    "sync_token": "a token that `stepwell token create` has shown",
+    "sync_token_file": "a path to a file that holds a token",
+    "sync_folder": "a path, such as 'sync-transit'",
+    "sync_push_bytes_max": "bytes, 1 or more",
     "durability": "'full' or 'normal'",
     "sqlite_driver": "'auto', 'sqlite3' or 'pysqlite3'",
     "allow_unsafe_filesystem": "true or false",

@@ -27,6 +27,9 @@ def create(
     role: Annotated[
         str, typer.Option(metavar="ROLE", help="viewer looks, operator starts and stops; or sync.")
     ] = "viewer",
+    node: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With sync: the node that it stands for.")
+    ] = None,
     expires: Annotated[
         str | None, typer.Option(metavar="AGE", help="It ends after this time, such as 90d.")
     ] = None,
@@ -40,11 +43,15 @@ def create(
     session: Session = context.obj
     output = Output(wants_json=wants_json)
     lives = age("--expires", expires)
+    if node is not None:
+        from stepwell.sync.peers import check_node_id
+
+        check_node_id(node)
     expires_at = None if lives is None else session.clock.now() + lives
     with session.open_database() as database:
-        secret = create_token(database, session.clock, name, role, expires_at=expires_at)
+        secret = create_token(database, session.clock, name, role, node=node, expires_at=expires_at)
     if wants_json:
-        output.json({"token": name, "role": role, "secret": secret})
+        output.json({"token": name, "role": role, "node": node, "secret": secret})
     else:
         output.line(secret)
         output.hint(f"keep it now, it is shown once; `stepwell token revoke {name}` ends it")
@@ -72,11 +79,12 @@ def list_all(context: typer.Context, wants_json: WantsJson = False) -> None:
         page.hint("`stepwell token create NAME --role operator` makes one")
     else:
         page.table(
-            ["NAME", "ROLE", "CREATED", "EXPIRES", "STATE"],
+            ["NAME", "ROLE", "NODE", "CREATED", "EXPIRES", "STATE"],
             [
                 [
                     each.name,
                     each.role,
+                    each.node or "",
                     local_time(each.created_at),
                     local_time(each.expires_at),
                     "valid" if each.is_valid(now) else "revoked" if each.revoked_at else "expired",

@@ -47,6 +47,8 @@
     │   ├── CannotResolve                ├── NoSuchPeer
     │   ├── BehindHorizon                ├── InvalidPeer
     │   ├── InvalidLsn                   ├── PeerRetired
+    │   ├── InvalidPeerUrl               ├── PeerUnreachable
+    │   ├── NoSyncToken                  ├── PeerRefused
     │   └── CannotBootstrap              └── ImportRefused
     ├── MigrationFailed                  the application's own migrations
     ├── BackupError                      copies of a database
@@ -58,6 +60,7 @@
     │   ├── InvalidRequest             ├── TokenRequired
     │   ├── RequestTooLarge            ├── RoleRequired
     │   ├── CannotServe                ├── NoSuchToken
+    │   ├── WrongNode                  ├── TooManyRequests
     │   └── TokenExists
     ├── ChannelFailed                    a notification that was not taken
     ├── PlanChanged                      the doctor's
@@ -174,6 +177,7 @@ from stepwell.errors.sync import (
     InvalidLsn,
     InvalidNodeId,
     InvalidPeer,
+    InvalidPeerUrl,
     InvalidPolicy,
     NodeRestored,
     NoSuchBundle,
@@ -181,7 +185,10 @@ from stepwell.errors.sync import (
     NoSuchPeer,
     NoSuchQuarantine,
     NoSyncNode,
+    NoSyncToken,
+    PeerRefused,
     PeerRetired,
+    PeerUnreachable,
     SyncError,
     SyncNodeExists,
     TableNotTracked,
@@ -194,7 +201,9 @@ from stepwell.errors.web import (
     RoleRequired,
     TokenExists,
     TokenRequired,
+    TooManyRequests,
     WebError,
+    WrongNode,
 )
 
 __all__ = [
@@ -293,6 +302,10 @@ __all__ = [
     "CompressionMissing",
     "NoSuchPeer",
     "InvalidPeer",
+    "InvalidPeerUrl",
+    "NoSyncToken",
+    "PeerUnreachable",
+    "PeerRefused",
     "PeerRetired",
     "BehindHorizon",
     "InvalidLsn",
@@ -302,6 +315,8 @@ __all__ = [
     "RequestTooLarge",
     "TokenRequired",
     "RoleRequired",
+    "WrongNode",
+    "TooManyRequests",
     "CannotServe",
     "NoSuchToken",
     "TokenExists",

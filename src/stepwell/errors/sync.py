@@ -166,6 +166,30 @@ class PeerRetired(SyncError):
     kind = Kind.CONFLICT
 
 
+class InvalidPeerUrl(SyncError):
+    """The address of a hub is none, or a token would travel to it in the clear."""
+
+    kind = Kind.USAGE
+
+
+class NoSyncToken(SyncError):
+    """There is no token by which this node could show at a hub who it is."""
+
+    kind = Kind.USAGE
+
+
+class PeerUnreachable(SyncError):
+    """A hub does not answer, or answers that it cannot now; it was tried several times."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class PeerRefused(SyncError):
+    """A hub has refused what was asked, or is none; trying again would not help."""
+
+    kind = Kind.CONFLICT
+
+
 class BehindHorizon(SyncError):
     """What is asked for was pruned from the log."""
 

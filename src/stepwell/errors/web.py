@@ -34,6 +34,23 @@ class RoleRequired(WebError):
     """The token has not the role that the route asks for, or a foreign page sent the request."""
 
 
+class WrongNode(WebError):
+    """A token of role sync stands for another node than the request speaks for."""
+
+
+class TooManyRequests(WebError):
+    """A node asks too often, or too many send changes at once; nothing was done."""
+
+    kind = Kind.UNAVAILABLE
+
+    def __init__(self, request: str, fact: str, *, wait_s: int) -> None:
+        super().__init__(
+            f"cannot answer {request}: {fact}",
+            hint=f"try again in {wait_s} s",
+            fields={"wait_s": wait_s},
+        )
+
+
 class CannotServe(WebError):
     """The address, the certificate or the installation forbids to serve there."""
 

@@ -79,8 +79,10 @@ def create_token(
 ) -> str:
     """Record a token; the secret is the answer, and nobody can ask for it again.
 
+    One of role ``sync`` stands for a ``node``, whose changes alone it exchanges; no other does.
+
     Raises:
-        InvalidRequest: the name, the role or the time cannot be one.
+        InvalidRequest: the name, the role or the node cannot be one.
         TokenExists: the name has been given before.
     """
     if not _NAME.fullmatch(name):
@@ -94,6 +96,14 @@ def create_token(
             f"cannot create token {name!r}: a role must be {', '.join(ROLES)}, got {role!r}",
             hint="viewer looks, operator starts and stops, sync exchanges changes",
             fields={"role": role},
+        )
+    if (role == SYNC) != bool(node):
+        raise InvalidRequest(
+            f"cannot create token {name!r}: "
+            + ("one of role 'sync' needs the node that it stands for" if role == SYNC else "")
+            + (f"one of role {role!r} stands for no node" if role != SYNC else ""),
+            hint=f"`stepwell token create {name} --role sync --node shop-1`",
+            fields={"role": role, "node": node},
         )
     secret = f"{PREFIX}{clock.new_id()}{clock.new_id()}"
     values = {

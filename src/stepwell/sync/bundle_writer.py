@@ -6,7 +6,7 @@ Memory does not grow with the changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +28,8 @@ from stepwell.sync.bundle import (
 )
 from stepwell.sync.bundle_files import NewFile
 from stepwell.sync.change import Change
+
+BLOCK_BYTES = 64 * 1024
 
 
 class Stream(Protocol):
@@ -66,6 +68,41 @@ def write_bundle(stream: Stream, meta: Meta, changes: Iterable[Change]) -> End:
     for change in changes:
         part.write(_line(change), change)
     return part.end(meta.to_lsn)
+
+
+def stream_bundle(meta: Meta, changes: Iterable[Change]) -> Generator[bytes, None, End]:
+    """One whole file in blocks of about ``BLOCK_BYTES``; returns its last line.
+
+    Raises:
+        ValueError, BundleTooLarge: as for :func:`write_bundle`.
+    """
+    block = _Block()
+    part = _Part(block, meta, LineOrder())
+    for change in changes:
+        part.write(_line(change), change)
+        if block.size >= BLOCK_BYTES:
+            yield block.take()
+    end = part.end(meta.to_lsn)
+    yield block.take()
+    return end
+
+
+class _Block:
+    """Collects lines."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self.size = 0
+
+    def write(self, data: bytes, /) -> object:
+        self._lines.append(data)
+        self.size += len(data)
+        return None
+
+    def take(self) -> bytes:
+        taken = b"".join(self._lines)
+        self._lines, self.size = [], 0
+        return taken
 
 
 def write_bundle_files(

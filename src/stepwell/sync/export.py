@@ -7,7 +7,7 @@ on its way is in the next one. Exporting moves no cursor: only what comes back f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -18,9 +18,9 @@ from stepwell.database.transaction import Reader, Transaction
 from stepwell.database.types import utc_text
 from stepwell.errors import BehindHorizon, InvalidLsn, NoSuchPeer, PeerRetired, StepwellError
 from stepwell.sync import baseline, capture, log, peers
-from stepwell.sync.bundle import Meta
+from stepwell.sync.bundle import End, Meta
 from stepwell.sync.bundle_reader import open_bundle
-from stepwell.sync.bundle_writer import Written, write_bundle_files
+from stepwell.sync.bundle_writer import Written, stream_bundle, write_bundle_files
 from stepwell.sync.change import Change
 from stepwell.sync.peers import Peer, SyncState
 from stepwell.sync.schema import VERSION
@@ -70,9 +70,17 @@ def get_peer(reader: Reader, node_id: str, purpose: str) -> Peer:
 
 
 def prepare(
-    database: Database, *, client: str | None, since: int | None, at: datetime, file_id: str
+    database: Database,
+    *,
+    client: str | None,
+    since: int | None,
+    at: datetime,
+    file_id: str,
+    changes_max: int | None = None,
 ) -> Meta:
     """Put everything committed into the log; answer the first line of a file that holds it.
+
+    With ``changes_max`` of the first so many only, and the rest of the group that they end in.
 
     Raises:
         CaptureBroken: a change may have been missed.
@@ -95,6 +103,9 @@ def prepare(
         if after is None:  # For anybody: whatever is kept.
             after = state.last_lsn if state else 0 if client else node.horizon_lsn - 1
         _require_kept(after, node.horizon_lsn, node.last_lsn, client)
+        until = node.last_lsn
+        if changes_max is not None and until - after > changes_max:
+            until = log.end_of_group(reader, after + changes_max)
         return Meta(
             tx_id=file_id,
             source_node=node.node_id,
@@ -103,7 +114,7 @@ def prepare(
             client_id=client or "",
             exported_at=utc_text(at),
             from_lsn=after + 1,
-            to_lsn=node.last_lsn,
+            to_lsn=until,
             schema_version=VERSION,
             schemas={t.name: t.fingerprint for t in tracked_tables(reader).values()},
             known=peers.known(reader),
@@ -141,9 +152,17 @@ def export(
     return Exported(meta, written)
 
 
-def record(transaction: Transaction, exported: Exported, *, at: datetime) -> None:
+def stream(database: Database, meta: Meta) -> Generator[bytes, None, End]:
+    """The same file in blocks, for whoever takes them; returns its last line.
+
+    No transaction is open while a block is being taken.
+    """
+    return stream_bundle(meta, _changes(database, meta, None))
+
+
+def record(transaction: Transaction, meta: Meta, sha256: str, *, at: datetime) -> None:
     """Remember what the client was sent last; how far it has come it says itself."""
-    client = exported.meta.client_id
+    client = meta.client_id
     if not client:
         return
     peer = peers.find_peer(transaction, client)
@@ -152,8 +171,8 @@ def record(transaction: Transaction, exported: Exported, *, at: datetime) -> Non
     )
     sent = replace(
         known,
-        last_hash=exported.written.sha256,
-        last_result=f"sent up to LSN {exported.meta.to_lsn}",
+        last_hash=sha256,
+        last_result=f"sent up to LSN {meta.to_lsn}",
         updated_at=at,
     )
     peers.set_state(transaction, sent)

@@ -51,6 +51,24 @@ _GROUP = Prepared(
 )
 _LAST = Prepared(select(func.max(_c.lsn)))
 _AT = Prepared(select(*_COLUMNS).where(_c.lsn == bindparam("lsn")))
+_first = change_log.alias()
+_END = Prepared(
+    select(func.max(_c.lsn)).where(
+        _first.c.lsn == bindparam("lsn"),
+        *(_c[name] == _first.c[name] for name in ("origin", "epoch", "seq")),
+    )
+)
+_HOLDS = Prepared(
+    select(_c.lsn)
+    .where(
+        _c.lsn > bindparam("after"),
+        _c.lsn <= bindparam("until"),
+        _c.origin != bindparam("node"),
+        _c.source_node != bindparam("node"),
+    )
+    .order_by(_c.lsn)
+    .limit(1)
+)
 
 
 class LogWriter:
@@ -218,6 +236,19 @@ def begin_apply(transaction: Transaction) -> LogWriter:
 def last_lsn(reader: Reader) -> int:
     """The last position that may be read."""
     return own_node(reader).last_lsn
+
+
+def end_of_group(reader: Reader, lsn: int) -> int:
+    """The position of the last change of the group to which the change at ``lsn`` belongs."""
+    row = reader.fetch_one(_END, {"lsn": lsn})
+    return lsn if row is None or row[0] is None else int(row[0])
+
+
+def holds_for(reader: Reader, node_id: str, after_lsn: int) -> bool:
+    """Whether the log has a change behind ``after_lsn`` that a node lacks."""
+    until = last_lsn(reader)
+    found = reader.fetch_one(_HOLDS, {"node": node_id, "after": after_lsn, "until": until})
+    return found is not None
 
 
 def horizon(reader: Reader) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from stepwell.database.transaction import Transaction
@@ -27,6 +28,7 @@ class Sending(Door):
         since: int | None = None,
         file_id: str | None = None,
         to: str | Path | None = None,
+        changes_max: int | None = None,
     ) -> Meta:
         """Seal everything; answer what an export for ``client`` would speak of.
 
@@ -42,6 +44,7 @@ class Sending(Door):
             since=since,
             at=self._clock.now(),
             file_id=file_id or self.new_file_id(),
+            changes_max=changes_max,
         )
 
     def export(
@@ -52,13 +55,15 @@ class Sending(Door):
         since: int | None = None,
         file_id: str | None = None,
         part_bytes_max: int | None = None,
+        changes_max: int | None = None,
         tell: Tell | None = None,
     ) -> Exported:
         """Write the changes behind LSN ``since`` to a file that is whole or not there.
 
         By default those behind the last one that ``client`` has acknowledged, or all. Its own
         changes and what it has delivered are left out. An export with the ``file_id`` of one that
-        was broken off takes its place.
+        was broken off takes its place. With ``changes_max`` it holds the first so many, and ends
+        where a transaction does.
 
         Raises:
             CaptureBroken: a change may have been missed.
@@ -66,23 +71,37 @@ class Sending(Door):
             BehindHorizon, InvalidLsn: the log does not hold what is asked for.
             BundleExists, CompressionMissing, BundleTooLarge, DatabaseError: it cannot be written.
         """
-        meta = self.prepare_export(client=client, since=since, file_id=file_id)
+        meta = self.prepare_export(
+            client=client, since=since, file_id=file_id, changes_max=changes_max
+        )
         exported = export.export(
             self.database, Path(to), meta, part_bytes_max=part_bytes_max, tell=tell
         )
+        self._record_export(meta, str(to), exported.written.rows, exported.written.sha256)
+        return exported
+
+    def stream_export(self, meta: Meta, *, to: str) -> Iterator[bytes]:
+        """The file that :meth:`prepare_export` has spoken of, in blocks; ``to`` tells who takes it.
+
+        No transaction is open while a block is being taken. That it was sent is recorded when the
+        last one was.
+        """
+        end = yield from export.stream(self.database, meta)
+        self._record_export(meta, to, end.rows, end.sha256)
+
+    def _record_export(self, meta: Meta, to: str, rows: int, sha256: str) -> None:
+        detail: dict[str, object] = {
+            "client": meta.client_id,
+            "from_lsn": meta.from_lsn,
+            "to_lsn": meta.to_lsn,
+            "rows": rows,
+        }
 
         def fact(transaction: Transaction) -> None:
-            export.record(transaction, exported, at=self._clock.now())
-            detail = {
-                "client": client or "",
-                "from_lsn": meta.from_lsn,
-                "to_lsn": meta.to_lsn,
-                "rows": exported.written.rows,
-            }
-            self._audit(transaction, "export", str(to), detail)
+            export.record(transaction, meta, sha256, at=self._clock.now())
+            self._audit(transaction, "export", to, detail)
 
-        self.database.run(fact, what=f"record the export to {str(to)!r}")
-        return exported
+        self.database.run(fact, what=f"record the export to {to!r}")
 
     def write_snapshot(self, to: str | Path) -> snapshot.Head:
         """Write all rows with their versions to a file, for a node that begins anew.

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from stepwell.errors import RoleRequired, TokenRequired
 from stepwell.node import Node
-from stepwell.repository.tokens import OPERATOR, VIEWER, find_token
+from stepwell.repository.tokens import OPERATOR, SYNC, VIEWER, find_token
 
 NOBODY = "public"  # The role of a route that asks for none.
 _OPENS = {VIEWER: (VIEWER,), OPERATOR: (VIEWER, OPERATOR)}
@@ -30,10 +30,12 @@ class Caller:
 
     Attributes:
         name: Of the token; None for a program of this machine without one.
+        node: That a token of role ``sync`` stands for; empty for every other caller.
     """
 
     name: str | None
     roles: tuple[str, ...]
+    node: str = ""
 
     @property
     def actor(self) -> str:
@@ -60,10 +62,13 @@ def admit(
     """
     _refuse_foreign_page(request, headers)
     caller = _caller(node, request, headers, on_loopback=on_loopback)
+    if role == SYNC and caller.name is None:
+        raise TokenRequired(request, "a token says which node asks, on this machine too")
     if role not in caller.roles:
         raise RoleRequired(
             f"cannot answer {request}: token {caller.name!r} has not the role {role}",
-            hint=f"`stepwell token create NAME --role {role}` makes one that has it",
+            hint=f"`stepwell token create NAME --role {role}"
+            f"{' --node NODE' if role == SYNC else ''}` makes one that has it",
             fields={"token": caller.name, "role": role},
         )
     return caller
@@ -90,7 +95,7 @@ def _caller(node: Node, request: str, headers: Mapping[str, str], *, on_loopback
     if not token.is_valid(node.clock.now()):
         ended = "was revoked" if token.revoked_at is not None else "has expired"
         raise TokenRequired(request, f"token {token.name!r} {ended}")
-    return Caller(token.name, _OPENS.get(token.role, (token.role,)))
+    return Caller(token.name, _OPENS.get(token.role, (token.role,)), token.node or "")
 
 
 def _from_cookie(headers: Mapping[str, str]) -> str | None:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from stepwell.looks.reading import Watch
 from stepwell.looks.restarting import restart_in
 from stepwell.node import Node
-from stepwell.repository.tokens import OPERATOR, VIEWER
+from stepwell.repository.tokens import OPERATOR, SYNC, VIEWER
 from stepwell.web.auth import NOBODY, Caller, admit
 from stepwell.web.events import Events
 
@@ -23,8 +23,10 @@ _MEANINGS = {
     403: "The token has another role.",
     404: "It is not there.",
     409: "The state forbids it; the message says what to change first.",
+    410: "It was there, and is no more.",
     413: "The body is too large.",
     422: "A value breaks its rule; `fields` names it.",
+    429: "Too much at once: try again after `Retry-After` seconds.",
     503: "The database is busy, or the server is about to end: try again.",
 }
 
@@ -108,3 +110,4 @@ def role_of(route: Any) -> str:
 Asked = Annotated[Face, Depends(face_of)]
 Viewer = Annotated[Caller, Depends(Admitted(VIEWER))]
 Operator = Annotated[Caller, Depends(Admitted(OPERATOR))]
+SyncNode = Annotated[Caller, Depends(Admitted(SYNC))]
