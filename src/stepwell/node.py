@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stepwell.built_in_jobs import add_built_in_jobs
 from stepwell.clock import Clock
 from stepwell.database.connect import Database, open_database
 from stepwell.database.dialect import DatabaseOptions
 from stepwell.database.migrations import migrate
+from stepwell.errors import JobExecutionNotRunning
+from stepwell.execution.status import BatchStatus
 from stepwell.job.registry import JobRegistry
 from stepwell.operator import JobOperator
 from stepwell.repository.executions import QUEUE
 from stepwell.repository.pools import Pools
 from stepwell.repository.questions import Access
 from stepwell.repository.repository import JobRepository
+from stepwell.repository.steps import get_context, list_steps
 from stepwell.schedules import Schedules
 from stepwell.settings import Settings, load_settings
 from stepwell.worker import Duty, Tell, Worker
@@ -28,6 +33,7 @@ SCHEDULES_S = 1.0  # A minute's job starts within its first seconds.
 if TYPE_CHECKING:
     from stepwell.doctor.doctor import Doctor
     from stepwell.notifications import Notifier
+    from stepwell.sync.remote import Remote
     from stepwell.sync.session import Sync
 
 
@@ -153,8 +159,44 @@ class Node:
             url = self.settings.sync_database_url
             database = self.database if url is None else self._open_sync_database(url)
             is_apart = database is not self.database
-            self._sync = Sync(database, self.clock, actor=self._purpose, is_apart=is_apart)
+            self._sync = Sync(
+                database,
+                self.clock,
+                actor=self._purpose,
+                is_apart=is_apart,
+                remote=self._remote(),
+                run=self._run_built_in,
+            )
         return self._sync
+
+    def _remote(self) -> Remote:
+        from stepwell.sync.remote import Remote
+
+        settings = self.settings
+        return Remote(
+            url=settings.sync_url,
+            token=settings.sync_token,
+            token_file=settings.sync_token_file,
+            transit=Path(settings.sync_folder),
+            folder=settings.folder,
+        )
+
+    def _run_built_in(self, name: str, parameters: Mapping[str, object]) -> dict[str, Any]:
+        """Run a job of the change log; what the step that reports has left in its context."""
+        self.add_sync_jobs()
+        self.operator.recover_dead()
+        execution = self.operator.run(name, parameters)
+        if isinstance(execution.exception, Exception):
+            raise execution.exception
+        if execution.batch_status is not BatchStatus.COMPLETED:
+            raise JobExecutionNotRunning(
+                execution.execution_id, str(execution.batch_status), verb="finish"
+            )
+        with self.database.read() as reader:
+            steps = list_steps(reader, execution.execution_id)
+            [reports] = [s for s in steps if s.step_name in ("finish", "write")]
+            found: dict[str, Any] = json.loads(get_context(reader, reports.step_execution_id))
+        return {"execution_id": execution.execution_id, **found}
 
     def _open_sync_database(self, url: str) -> Database:
         options = replace(self.database.options, create=False)

@@ -48,7 +48,8 @@ def target(path: str) -> str:
 def test_every_route_asks_for_a_role_but_those_that_are_named_here() -> None:
     assert PUBLIC == {(method, path) for method, path, role in BOTH if role == "public"}
     assert PUBLIC >= {(m, p) for m, p, role in PAGES if m != "GET" and role != "operator"}
-    assert set() == {(m, p) for m, p, role in ROUTES if m != "GET" and role != "operator"}
+    changing = {(m, p, role) for m, p, role in ROUTES if m != "GET" and role != "operator"}
+    assert {("POST", "/sync/push", "sync")} == changing
 
 
 def test_no_route_is_hidden_from_this_walk(node: Node) -> None:
@@ -64,14 +65,20 @@ def test_without_a_token_or_with_the_wrong_role_every_route_is_refused(node: Nod
     """Goal: refused before anything else of the request is looked at."""
     app = make_app(node, on_loopback=False)
     names = {"revoked": "operator", "sync": "sync", "viewer": "viewer"}
-    tokens = {n: create_token(node.database, node.clock, n, role) for n, role in names.items()}
+    tokens = {
+        name: create_token(
+            node.database, node.clock, name, role, node="shop-1" if role == "sync" else None
+        )
+        for name, role in names.items()
+    }
     revoke_token(node.database, node.clock, "revoked")
     wrong = [None, "stepwell_guessed", tokens["revoked"], tokens["sync"], tokens["viewer"]]
+    not_sync = [*wrong[:3], tokens["viewer"]]
     expected, actual = [], []
     for method, path, role in BOTH:
         if role == "public":
             continue
-        asked = wrong if role == "operator" else wrong[:-1]
+        asked = {"operator": wrong, "sync": not_sync}.get(role, wrong[:-1])
         answers = [Client(app, token=token).ask(method, target(path)) for token in asked]
         actual += [(method, path, answer.status, answer.json["code"]) for answer in answers]
         expected += [(method, path, 401, "token_required")] * 3

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from stepwell.cli.sync_http import pull_over_http, push_over_http
+
 if TYPE_CHECKING:
     from stepwell.cli.output import Output
     from stepwell.cli.session import Session
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
 
 WantsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 BatchSize = Annotated[int, typer.Option(metavar="N", min=1, help="Changes a transaction, about.")]
+Url = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="Of the hub; else the setting sync_url.")
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option("--token-file", metavar="FILE", help="Its token; else STEPWELL_SYNC_TOKEN."),
+]
 PartMb = Annotated[
     float | None,
     typer.Option(metavar="N", help="Cut into parts of about N MB, before compression."),
@@ -80,20 +89,31 @@ def import_file(
 def push(
     context: typer.Context,
     file: Annotated[
-        Path, typer.Option("--file", metavar="FILE", help="The file to be carried to the main.")
-    ],
+        Path | None,
+        typer.Option("--file", metavar="FILE", help="The file to be carried to the main."),
+    ] = None,
+    url: Url = None,
+    token_file: TokenFile = None,
     client: Annotated[
         str | None, typer.Option(metavar="NAME", help="To another peer than the main.")
     ] = None,
     part_mb: PartMb = None,
     wants_json: WantsJson = False,
 ) -> None:
-    """Write what the main lacks to a file; say so when its own changes should be pulled first."""
+    """Give the main what it lacks, by a file or over HTTP; say so when a pull is due first.
+
+    Over HTTP it goes piece by piece. What has come there is not sent again: after a kill, or when
+    the connection is lost, `stepwell restart ID` or another push goes on.
+    """
     from stepwell.cli.output import Output, note
-    from stepwell.sync.jobs import PUSH
+    from stepwell.sync.hub_jobs import PUSH
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
+    if file is None:
+        push_over_http(session, output, url, token_file, client)
+        return
+    refuse_both("push", url, token_file)
     with session.open_node(purpose="sync push") as node:
         to_node = client if client is not None else node.sync.find_main()
         node.sync.prepare_export(client=to_node, to=file)
@@ -112,14 +132,38 @@ def push(
 def pull(
     context: typer.Context,
     file: Annotated[
-        Path, typer.Option("--file", metavar="FILE", help="The file that the main has exported.")
-    ],
+        Path | None,
+        typer.Option("--file", metavar="FILE", help="The file that the main has exported."),
+    ] = None,
+    url: Url = None,
+    token_file: TokenFile = None,
+    client: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With a URL: the node that must answer.")
+    ] = None,
     batch_size: BatchSize = 1_000,
     wants_json: WantsJson = False,
 ) -> None:
-    """Apply a file of the main, as `sync import` does."""
+    """Apply what the main has for this node, by a file or over HTTP, as `sync import` does.
+
+    Over HTTP all of it is fetched first. It may be asked for again: twice is once.
+    """
     session: Session = context.obj
+    if file is None:
+        pull_over_http(session, url, token_file, client, batch_size, wants_json=wants_json)
+        return
+    refuse_both("pull", url, token_file)
     _import(session, file, "pull", batch_size, dry_run=False, wants_json=wants_json)
+
+
+def refuse_both(verb: str, url: str | None, token_file: Path | None) -> None:
+    """A file goes without HTTP."""
+    from stepwell.errors import InvalidPeerUrl
+
+    if url is not None or token_file is not None:
+        raise InvalidPeerUrl(
+            f"cannot {verb} by file and over HTTP at once",
+            hint=f"give `--file`, or `--url` and `--token-file`, not both; then {verb} again",
+        )
 
 
 def _import(
@@ -127,8 +171,8 @@ def _import(
 ) -> None:
     from stepwell.cli.output import DONE, STOPPED, Output, exit_status_of
     from stepwell.sync.bundle_reader import open_bundle
+    from stepwell.sync.hub_jobs import PULL
     from stepwell.sync.import_job import IMPORT
-    from stepwell.sync.jobs import PULL
 
     output = Output(wants_json=wants_json)
     with session.open_node(purpose=f"sync {verb}") as node:
@@ -152,12 +196,13 @@ def _import(
             session, node, output, IMPORT if verb == "import" else PULL, parameters
         )
         done = context_of(node, look, "finish")
-    _show_import(output, look, done, file)
+    show_import(output, look, done, file)
     # One that was parked may have been released by a later one of the same file.
     raise typer.Exit(STOPPED if done["parked"] and done["waiting"] else DONE)
 
 
-def _show_import(output: Output, look: Look, done: Mapping[str, Any], file: Path) -> None:
+def show_import(output: Output, look: Look, done: Mapping[str, Any], file: Path) -> None:
+    """What became of its groups."""
     from stepwell.cli.output import Page
     from stepwell.looks.text import count, how_many
 

@@ -37,7 +37,7 @@ def create(
 ) -> None:
     """Make a token and show its secret, once: only a hash of it is stored."""
     from stepwell.cli.age import age
-    from stepwell.cli.output import Output
+    from stepwell.cli.output import Output, note
     from stepwell.repository.tokens import create_token
 
     session: Session = context.obj
@@ -54,7 +54,8 @@ def create(
         output.json({"token": name, "role": role, "node": node, "secret": secret})
     else:
         output.line(secret)
-        output.hint(f"keep it now, it is shown once; `stepwell token revoke {name}` ends it")
+        # Beside, so that `> FILE` has the secret alone.
+        note(f"hint: it is shown once; `stepwell token revoke {name}` ends it", indented=True)
 
 
 @commands.command("list")

@@ -127,9 +127,7 @@ class PartitionWork:
 
     def _run_once(self, partition: Partition, reached: Reached, tell: Tell) -> PartitionEnd:
         stored = from_json(reached.context)
-        books = PartitionBooks(
-            self._running, self._step, partition.number, reached.position
-        )
+        books = PartitionBooks(self._running, self._step, partition.number, reached.position)
         context = PartitionContext(
             self._running,
             self._step,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from stepwell.clock import Clock
 from stepwell.database.connect import Database
 from stepwell.database.transaction import Transaction
@@ -9,7 +12,11 @@ from stepwell.errors import NoSyncNode
 from stepwell.sync import peers
 from stepwell.sync.audit import record_audit
 from stepwell.sync.peers import SyncNode
+from stepwell.sync.remote import Remote
 from stepwell.sync.schema import is_made
+
+# Runs a built-in job by name; answers what its last step has left.
+RunJob = Callable[[str, Mapping[str, object]], dict[str, Any]]
 
 
 class Door:
@@ -17,13 +24,23 @@ class Door:
 
     Attributes:
         is_apart: The batch tables are in another database: no commit holds both.
+        remote: The hub with which changes are exchanged over HTTP.
     """
 
     def __init__(
-        self, database: Database, clock: Clock, *, actor: str = "library", is_apart: bool = False
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        actor: str = "library",
+        is_apart: bool = False,
+        remote: Remote | None = None,
+        run: RunJob | None = None,
     ) -> None:
         self.database = database
         self.is_apart = is_apart
+        self.remote = remote or Remote()
+        self._run = run
         self._clock = clock
         self._actor = actor
 

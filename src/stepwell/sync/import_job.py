@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from stepwell.execution.result import WriteReport
 from stepwell.job.job import Job
 from stepwell.job.parameters import NonIdentifying, Parameters
 from stepwell.job.step import ChunkStep, TaskletStep
+from stepwell.sync.bundle import Meta
 from stepwell.sync.bundle_reader import BundleGroup, Checked, open_bundle
 from stepwell.sync.change import Change
 
@@ -58,10 +59,12 @@ class Item:
     """One group of the file.
 
     Attributes:
+        meta: The first line of its file.
         weight: How much of a batch it fills.
         last_lsn: Of its last change; of a long group known when its lines have been read.
     """
 
+    meta: Meta
     lines: Iterable[Line]
     weight: int
     last_lsn: int
@@ -105,7 +108,7 @@ class RowCount:
 
 
 class GroupReader:
-    """Reads groups of a file; its position is the number of those that were read, and their LSN."""
+    """Reads groups of files; its position is the number of those that were read, and their LSN."""
 
     def __init__(self, rows: RowCount) -> None:
         self._rows = rows
@@ -117,37 +120,45 @@ class GroupReader:
             BundleDamaged: another file has this name now.
         """
         self._step = step
-        self._bundle = open_bundle(Path(step.parameters.file))
+        self._files = files_of(step)
         self._rows.begin_import(step.parameters.batch_size)
-        self._groups: Iterator[BundleGroup] = self._bundle.groups()
-        self._done = 0
         self._last: Item | None = None
         self._lsn = 0
+        self._open(0 if checkpoint is None else checkpoint["piece"])
         if checkpoint is not None:
             if checkpoint["file_id"] != self._bundle.meta.tx_id:
+                name = self._files[self._piece]
                 raise BundleDamaged(
-                    f"cannot import {step.parameters.file!r}: another file has taken its place"
-                    " since the import began",
-                    hint=f"`stepwell sync import {step.parameters.file}` begins anew",
-                    fields={"file": step.parameters.file},
+                    f"cannot import {name!r}: another file has taken its place since the import"
+                    " began",
+                    hint=f"`stepwell sync import {name}` begins anew",
+                    fields={"file": name},
                 )
             self._done, self._lsn = checkpoint["groups"], checkpoint["lsn"]
             for _ in islice(self._groups, self._done):
                 pass
 
+    def _open(self, piece: int) -> None:
+        self._piece = piece
+        self._bundle = open_bundle(Path(self._files[piece]))
+        self._groups: Iterator[BundleGroup] = self._bundle.groups()
+        self._done = 0
+
     def read(self) -> Item | None:
         """The next group, whole, or as a stream when it is longer than a batch."""
-        group = next(self._groups, None)
-        if group is None:
-            checked = msgspec.to_builtins(self._bundle.last_checked)
+        while (group := next(self._groups, None)) is None:
+            checked = dict(self._step.job.context.get("checked", {}))
+            checked[str(self._piece)] = msgspec.to_builtins(self._bundle.last_checked)
             self._step.job.context = {**self._step.job.context, "checked": checked}
-            return None
+            if self._piece + 1 == len(self._files):
+                return None
+            self._open(self._piece + 1)
         self._done += 1
         limit = self._rows.rows_max
         head = [(line.line, line.change) for line in islice(group.lines, limit + 1)]
-        item = Item(head, len(head), head[-1][1].lsn)
+        item = Item(self._bundle.meta, head, len(head), head[-1][1].lsn)
         if len(head) > limit:
-            item = Item((), limit, item.last_lsn)
+            item = Item(self._bundle.meta, (), limit, item.last_lsn)
             rest = ((line.line, line.change) for line in group.lines)
             item.lines = _watched(item, chain(head, rest))
         elif self._bundle.is_classic:
@@ -159,7 +170,12 @@ class GroupReader:
         """Behind the last group."""
         if self._last is not None:
             self._lsn = max(self._lsn, self._last.last_lsn)
-        return {"file_id": self._bundle.meta.tx_id, "groups": self._done, "lsn": self._lsn}
+        return {
+            "piece": self._piece,
+            "file_id": self._bundle.meta.tx_id,
+            "groups": self._done,
+            "lsn": self._lsn,
+        }
 
     def close(self) -> None:
         """Let the file go."""
@@ -180,9 +196,10 @@ class GroupWriter:
 
     def open(self, checkpoint: Any, step: Any = None) -> None:
         """Cut the report to what is committed."""
-        file = step.parameters.file
-        self._meta = open_bundle(Path(file)).meta
-        self._report = _Report(Path(f"{file}.errors.jsonl"), checkpoint or 0)
+        files = files_of(step)
+        self._from_lsn = open_bundle(Path(files[0])).meta.from_lsn
+        self._to_lsn = open_bundle(Path(files[-1])).meta.to_lsn
+        self._report = _Report(Path(f"{files[0]}.errors.jsonl"), checkpoint or 0)
         self._is_first = True
 
     def write(self, items: Sequence[Item], step: Any) -> WriteReport:
@@ -190,7 +207,7 @@ class GroupWriter:
         from stepwell.sync import receipt
         from stepwell.sync.apply import applying
 
-        sync, meta = self._sync(), self._meta
+        sync, meta = self._sync(), items[-1].meta
         at = sync.clock.now()
         counts = {**_NOTHING, **step.job.context.get("counts", {})}
         with _transaction(sync, step) as transaction:
@@ -202,6 +219,9 @@ class GroupWriter:
                     self._is_first = False
                 found = [applier.apply(item.lines) for item in items]
             reached = max(item.last_lsn for item in items)
+            for before, after in pairwise(items):
+                if before.meta is not after.meta:
+                    receipt.reach(transaction, before.meta, before.meta.to_lsn, at=at)
             receipt.reach(transaction, meta, reached, at=at)
         parked = [applied for applied in found if applied.result == "parked"]
         for applied in found:
@@ -212,7 +232,7 @@ class GroupWriter:
         for applied in parked:
             logger.error("%s", _told(applied))
         self._report.add(parked)
-        done, total = reached - meta.from_lsn + 1, meta.to_lsn - meta.from_lsn + 1
+        done, total = reached - self._from_lsn + 1, self._to_lsn - self._from_lsn + 1
         step.progress(done, max(done, total), "changes")
         return WriteReport(written=len(items) - len(parked), skipped=len(parked))
 
@@ -313,25 +333,44 @@ def _told(applied: Applied) -> str:
     )
 
 
-def import_job(sync: Callable[[], Sync], *, name: str = IMPORT) -> Job:
-    """Reads a file through, applies it, and says how far its source has come."""
+def files_of(step: Any) -> list[str]:
+    """What is imported: a file, or the pieces of a log that were fetched from a hub."""
+    fetched: list[str] = step.job.context.get("files", [])
+    return fetched or [step.parameters.file]
+
+
+def import_job(
+    sync: Callable[[], Sync],
+    *,
+    name: str = IMPORT,
+    parameters: type[ImportParameters] = ImportParameters,
+    before: Sequence[TaskletStep] = (),
+    after: Sequence[TaskletStep] = (),
+) -> Job:
+    """Reads a file through, applies it, and says how far its source has come.
+
+    ``before`` may put the names of several files into the job's context, as ``files``.
+    """
 
     def preflight(step: Any) -> None:
-        bundle = open_bundle(Path(step.parameters.file))
+        bundle = open_bundle(Path(files_of(step)[0]))
         if step.parameters.checked != bundle.meta.tx_id or bundle.is_classic:
             sync().preflight(bundle.path).require()
 
     def finish(step: Any) -> None:
-        bundle = open_bundle(Path(step.parameters.file))
+        files = files_of(step)
+        bundle = open_bundle(Path(files[-1]))
         counts = {**_NOTHING, **step.job.context.get("counts", {})}
-        checked = msgspec.convert(step.job.context["checked"], Checked)
+        pieces = msgspec.convert(step.job.context["checked"], dict[str, Checked])
+        checked = pieces[str(len(files) - 1)]
         acknowledged, waiting = sync().finish_import(bundle, checked, counts)
         step.context = {
+            "file": files[0],
             "source_node": bundle.meta.source_node,
-            "from_lsn": bundle.meta.from_lsn,
+            "from_lsn": open_bundle(Path(files[0])).meta.from_lsn,
             "to_lsn": checked.to_lsn,
-            "rows": checked.rows,
-            "groups": checked.groups,
+            "rows": sum(piece.rows for piece in pieces.values()),
+            "groups": sum(piece.groups for piece in pieces.values()),
             "acknowledged_lsn": acknowledged,
             "waiting": waiting,
             **counts,
@@ -341,12 +380,14 @@ def import_job(sync: Callable[[], Sync], *, name: str = IMPORT) -> Job:
     return Job(
         name,
         description="applies a file of changes, each transaction whole and once",
-        parameters=ImportParameters,
+        parameters=parameters,
         identity="each-start",
         run_lock="job",
         steps=[
+            *before,
             TaskletStep("preflight", preflight),
             ChunkStep("apply", GroupReader(rows), rows.count, GroupWriter(sync), checkpoint=rows),
             TaskletStep("finish", finish),
+            *after,
         ],
     )

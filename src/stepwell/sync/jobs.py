@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from stepwell.sync.session import Sync
 
 EXPORT = "stepwell.sync.export"
-PUSH = "stepwell.sync.push"
-PULL = "stepwell.sync.pull"
 ORIGIN = "built in"
 MB = 1_000_000
 
@@ -45,61 +43,63 @@ class _Stopped(Exception):
 
 
 def add_sync_jobs(registry: JobRegistry, sync: Callable[[], Sync]) -> None:
-    """Register the jobs as ones that nobody has defined."""
-    registry.add(export_job(sync), origin=ORIGIN)
-    registry.add(export_job(sync, name=PUSH), origin=ORIGIN)
-    registry.add(import_job(sync), origin=ORIGIN)
-    registry.add(import_job(sync, name=PULL), origin=ORIGIN)
+    """Register the jobs as ones that nobody has defined; a second time changes nothing."""
+    from stepwell.sync.hub_jobs import pull_job, push_job
+
+    if EXPORT not in registry:
+        for job in (export_job(sync), push_job(sync), import_job(sync), pull_job(sync)):
+            registry.add(job, origin=ORIGIN)
 
 
-def export_job(sync: Callable[[], Sync], *, name: str = EXPORT) -> Job:
+def export_job(sync: Callable[[], Sync]) -> Job:
     """Writes changes to a file that is whole or not there.
 
     A restart writes the same file: its id is recorded before its first byte.
     """
-
-    def write(step: Any) -> None:
-        asked: ExportParameters = step.parameters
-        _name_file(step, sync)
-
-        def tell(done: int, total: int) -> None:
-            if step.stop_requested:
-                raise _Stopped
-            step.progress(done, total, "changes")
-
-        try:
-            exported = sync().export(
-                asked.to,
-                client=asked.client or None,
-                since=asked.since,
-                file_id=step.context["file_id"],
-                part_bytes_max=None if asked.part_mb is None else max(1, int(asked.part_mb * MB)),
-                tell=tell,
-            )
-        except _Stopped:
-            return
-        step.context = {
-            **step.context,
-            "files": [str(path) for path in exported.written.paths],
-            "from_lsn": exported.meta.from_lsn,
-            "to_lsn": exported.written.to_lsn,
-            "rows": exported.written.rows,
-            "groups": exported.written.groups,
-            "sha256": exported.written.sha256,
-        }
-
     return Job(
-        name,
+        EXPORT,
         description="writes the changes that a peer lacks to a file",
         parameters=ExportParameters,
         identity="each-start",
         run_lock="job",
-        steps=[TaskletStep("write", write)],
+        steps=[TaskletStep("write", lambda step: write_file(step, sync()))],
     )
 
 
-def _name_file(step: Any, sync: Callable[[], Sync]) -> None:
+def write_file(step: Any, sync: Sync) -> None:
+    """The step of an export: the file, and what it holds in the step's context."""
+    asked: ExportParameters = step.parameters
+    _name_file(step, sync)
+
+    def tell(done: int, total: int) -> None:
+        if step.stop_requested:
+            raise _Stopped
+        step.progress(done, total, "changes")
+
+    try:
+        exported = sync.export(
+            asked.to,
+            client=asked.client or None,
+            since=asked.since,
+            file_id=step.context["file_id"],
+            part_bytes_max=None if asked.part_mb is None else max(1, int(asked.part_mb * MB)),
+            tell=tell,
+        )
+    except _Stopped:
+        return
+    step.context = {
+        **step.context,
+        "files": [str(path) for path in exported.written.paths],
+        "from_lsn": exported.meta.from_lsn,
+        "to_lsn": exported.written.to_lsn,
+        "rows": exported.written.rows,
+        "groups": exported.written.groups,
+        "sha256": exported.written.sha256,
+    }
+
+
+def _name_file(step: Any, sync: Sync) -> None:
     """Commit the id of the file, once for all attempts."""
     if "file_id" not in step.context:
         with step.transaction():
-            step.context = {**step.context, "file_id": sync().new_file_id()}
+            step.context = {**step.context, "file_id": sync.new_file_id()}

@@ -12,6 +12,7 @@ from stepwell.sync import bootstrap, log, peers, receipt, snapshot
 from stepwell.sync.apply import Applied, Applier, applying
 from stepwell.sync.audit import record_audit
 from stepwell.sync.bootstrap import Bootstrapped
+from stepwell.sync.bundle import Meta
 from stepwell.sync.bundle_reader import Bundle, Checked, open_bundle
 from stepwell.sync.change import Change, Values
 from stepwell.sync.conflict import Conflict, Status, count_waiting, get_conflict, list_conflicts
@@ -44,6 +45,14 @@ class Receiving(Door):
         log.seal_all(self.database)
         with self.database.read() as reader:
             return preflight(reader, open_bundle(Path(file)), at=self._clock.now())
+
+    def meta_of(self, file: str | Path) -> Meta:
+        """The first line of a file.
+
+        Raises:
+            NoSuchBundle, ForeignFile, BundleTorn, BundleDamaged, …: it cannot be read.
+        """
+        return open_bundle(Path(file)).meta
 
     def finish_import(
         self, bundle: Bundle, checked: Checked, counts: Mapping[str, int]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from stepwell.database.transaction import Transaction
 from stepwell.errors import InvalidPeer, NoSuchPeer
-from stepwell.sync import digest, export, peers, prune, snapshot
+from stepwell.sync import digest, export, log, peers, prune, snapshot
+from stepwell.sync.acknowledge import acknowledge
 from stepwell.sync.bundle import Meta
 from stepwell.sync.bundle_writer import require_free
 from stepwell.sync.door import Door
@@ -164,6 +165,22 @@ class Sending(Door):
                 fields={"known": mains},
             )
         return mains[0]
+
+    def holds_for(self, client: str, *, after_lsn: int) -> bool:
+        """Whether this node's log has a change behind an LSN that a peer lacks."""
+        self._require_node()
+        with self.database.read() as reader:
+            return log.holds_for(reader, client, after_lsn)
+
+    def acknowledged(self, peer: str, lsn: int, *, epoch: int) -> None:
+        """A peer in its epoch has said itself that it has this node's log up to an LSN."""
+
+        def fact(transaction: Transaction) -> None:
+            node = peers.own_node(transaction)
+            received = {node.node_id: (node.epoch, lsn)}
+            acknowledge(transaction, peer, received, epoch=epoch, at=self._clock.now())
+
+        self.database.run(fact, what=f"record how far {peer!r} is")
 
     def pull_is_due(self, peer: str) -> str:
         """Why a peer's changes should be taken before the next push to it; empty when nothing is.

@@ -6,17 +6,19 @@ everything that is committed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from stepwell.database.guarded import GuardedConnection
 from stepwell.database.transaction import Transaction
 from stepwell.sync import baseline, capture, log, peers
 from stepwell.sync.audit import Audit, list_audit
 from stepwell.sync.change import Lineage
-from stepwell.sync.peers import Peer, SyncNode, SyncState
+from stepwell.sync.peers import Direction, Peer, SyncNode, SyncState
 from stepwell.sync.policy import check_policy, encode_policy, parse_policy
 from stepwell.sync.receiving import Receiving
 from stepwell.sync.schema import make_tables
@@ -94,11 +96,14 @@ class Sync(Sending, Receiving):
                 sealed=sealed,
             )
 
-    def state(self, client_id: str) -> SyncState | None:
-        """How far a peer has come in this node's log; None before the first time."""
+    def state(self, client_id: str, direction: Direction = "out") -> SyncState | None:
+        """How far a peer has come in this node's log; None before the first time.
+
+        With direction ``in`` how far this node has come in the peer's.
+        """
         self._require_node()
         with self.database.read() as reader:
-            return peers.find_state(reader, client_id, "out")
+            return peers.find_state(reader, client_id, direction)
 
     # --- what is captured
 
@@ -161,6 +166,44 @@ class Sync(Sending, Receiving):
         with self.database.write() as transaction:
             capture.tell(transaction, self._clock.new_id(), lineage)
             yield transaction.connection
+
+    # --- the built-in jobs, run to their end
+
+    def import_(self, file: str | Path, *, batch_size: int = 1_000) -> dict[str, Any]:
+        """Apply a file of changes; what became of its groups, as ``stepwell sync import --json``.
+
+        Raises:
+            NoSuchBundle, BundleTorn, GroupMissing, ImportRefused, …: nothing of it was applied.
+        """
+        return self._run_job("stepwell.sync.import", {"file": str(file), "batch_size": batch_size})
+
+    def push(
+        self, *, to: str | Path = "", url: str = "", client: str = "", token_file: str = ""
+    ) -> dict[str, Any]:
+        """Give ``client`` what it lacks: by a file, or (without ``to``) over HTTP to the hub.
+
+        Raises:
+            InvalidPeerUrl, NoSyncToken, PeerUnreachable, PeerRefused: nothing more came there.
+            what :meth:`export` raises.
+        """
+        parameters = {"to": str(to), "url": url, "client": client, "token_file": token_file}
+        return self._run_job("stepwell.sync.push", parameters)
+
+    def pull(
+        self, *, file: str | Path = "", url: str = "", client: str = "", token_file: str = ""
+    ) -> dict[str, Any]:
+        """Apply what a peer has for this node: a file, or (without one) over HTTP from the hub.
+
+        Raises:
+            what :meth:`push` and :meth:`import_` raise.
+        """
+        parameters = {"file": str(file), "url": url, "client": client, "token_file": token_file}
+        return self._run_job("stepwell.sync.pull", parameters)
+
+    def _run_job(self, name: str, parameters: Mapping[str, object]) -> dict[str, Any]:
+        assert self._run is not None, "only a node runs jobs"
+        self._require_node()
+        return self._run(name, parameters)
 
     # --- looking back
 

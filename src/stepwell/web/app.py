@@ -10,14 +10,25 @@ from starlette.exceptions import HTTPException
 
 from stepwell.errors import StepwellError
 from stepwell.node import Node
-from stepwell.web import actions, care, conflicts, holdings, pages, questions, schedules, system
+from stepwell.web import (
+    actions,
+    care,
+    conflicts,
+    holdings,
+    pages,
+    questions,
+    schedules,
+    sync_api,
+    system,
+)
 from stepwell.web.desk.routes import PAGES
 from stepwell.web.door import Door
 from stepwell.web.face import Face
+from stepwell.web.hub import Hub
 from stepwell.web.problems import answer_http, answer_invalid
 
 # What programs ask; each a module with its routes.
-API = (actions, questions, holdings, schedules, care, conflicts, system)
+API = (actions, questions, holdings, schedules, care, conflicts, sync_api, system)
 
 
 def make_app(
@@ -30,6 +41,7 @@ def make_app(
     """
     # Its pages would be fetched from elsewhere, and the description asks for a token.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.hub = Hub(node, is_ending=is_ending)
     app.state.face = Face.of(node, on_loopback=on_loopback, is_ending=is_ending)
     for routes in (*API, pages, *PAGES):
         app.include_router(routes.router)

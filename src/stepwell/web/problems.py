@@ -11,6 +11,11 @@ from starlette.responses import JSONResponse, Response
 
 from stepwell.clock import Clock
 from stepwell.errors import (
+    BehindHorizon,
+    BundleDamaged,
+    BundleTooLarge,
+    BundleTooNew,
+    BundleTorn,
     InvalidRequest,
     JobSecurityError,
     Kind,
@@ -18,6 +23,8 @@ from stepwell.errors import (
     RoleRequired,
     StepwellError,
     TokenRequired,
+    TooManyRequests,
+    WrongNode,
 )
 from stepwell.looks.representation import problem_json
 
@@ -37,7 +44,15 @@ _STATUS_OF_CLASS: dict[type[StepwellError], int] = {
     TokenRequired: 401,
     RoleRequired: 403,
     JobSecurityError: 403,
+    WrongNode: 403,
     RequestTooLarge: 413,
+    TooManyRequests: 429,
+    BehindHorizon: 410,
+    # A file of changes that was pushed: it is the request that is wrong, not what is here.
+    BundleTorn: 400,
+    BundleDamaged: 400,
+    BundleTooNew: 400,
+    BundleTooLarge: 413,
 }
 # What names something in the request that was well formed and is wrong all the same.
 _NAMED = ("parameters", "parameter", "priority", "time", "size", "role", "pool", "cron")
@@ -59,6 +74,8 @@ def answer_problem(_request: Request, error: Exception) -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     if status == 503:
         headers["Retry-After"] = "1"
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = str(error.fields["wait_s"])
     return JSONResponse(problem_json(error), status, headers, media_type=MEDIA_TYPE)
 
 
