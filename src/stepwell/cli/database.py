@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stepwell.cli.database_copy import copy
+
 if TYPE_CHECKING:
     from stepwell.cli.output import Output
     from stepwell.cli.session import Session
     from stepwell.database.connect import Database
     from stepwell.database.dialect import DatabaseInfo, OldestReader
+    from stepwell.database.moves import Move
 
 commands = typer.Typer(no_args_is_help=True)
+commands.command("copy")(copy)
 
 WantsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -39,11 +43,13 @@ def info(context: typer.Context, wants_json: WantsJson = False) -> None:
         found = database.info()
         reader = database.oldest_reader()
         epoch = _epoch(database)
+        move = _move(database)
     if wants_json:
         output.json(
             {
                 **dataclasses.asdict(found),
                 "epoch": epoch,
+                "copy": _move_json(move),
                 "oldest_reader": dataclasses.asdict(reader) if reader else None,
                 "schema_version_wanted": HEAD,
                 "migration_needed": found.schema_version != HEAD,
@@ -51,7 +57,7 @@ def info(context: typer.Context, wants_json: WantsJson = False) -> None:
             }
         )
     else:
-        _print(output, found, HEAD, epoch, _reader_text(reader))
+        _print(output, found, HEAD, epoch, _reader_text(reader), _move_text(move))
 
 
 @commands.command("checkpoint")
@@ -166,7 +172,53 @@ def _advice(found: DatabaseInfo) -> str:
     )
 
 
-def _print(output: Output, found: DatabaseInfo, head: str, epoch: int | None, reader: str) -> None:
+def _move(database: Database) -> Move | None:
+    from stepwell.database.moves import find_move
+
+    with database.read() as reader:
+        return find_move(database, reader)
+
+
+def _move_json(move: Move | None) -> dict[str, object] | None:
+    from stepwell.database.types import utc_text
+
+    if move is None:
+        return None
+    return {
+        "side": move.side,
+        "other": move.other,
+        "began_at": utc_text(move.began_at),
+        "completed_at": utc_text(move.completed_at) if move.completed_at else None,
+    }
+
+
+def _move_text(move: Move | None) -> str:
+    from stepwell.looks.text import local_time
+
+    if move is None:
+        return ""
+    if move.side == "target":
+        return (
+            f"it is becoming a copy of {move.other!r}, nobody else can write it"
+            if move.completed_at is None
+            else f"it was copied from {move.other!r} at {local_time(move.completed_at)}"
+        )
+    if move.completed_at is None:
+        return (
+            f"it is being copied to {move.other!r} since {local_time(move.began_at)}, nobody can"
+            " write it"
+        )
+    return f"closed: {move.other!r} goes on in its place since {local_time(move.completed_at)}"
+
+
+def _print(
+    output: Output,
+    found: DatabaseInfo,
+    head: str,
+    epoch: int | None,
+    reader: str,
+    move: str,
+) -> None:
     from stepwell.cli.output import Page
     from stepwell.looks.text import size
 
@@ -183,6 +235,7 @@ def _print(output: Output, found: DatabaseInfo, head: str, epoch: int | None, re
             "write-ahead log": size(found.wal_bytes) if found.journal_mode == "wal" else "",
             "oldest reader": reader,
             "epoch": str(epoch) if epoch else "",
+            "copy": move,
             "durability": found.synchronous,
             "filesystem": found.filesystem,
             "WAL-reset bug": ""

@@ -71,6 +71,11 @@ class Database:
         self._what_reading = f"read database {self.location!r}"
         _open_databases.add(self)
 
+    @property
+    def place(self) -> str:
+        """Where it lies, whatever the working folder: the real path, or the location."""
+        return self.location if self.path is None else str(self.path)
+
     def run(self, fact: Callable[[Transaction], T], *, what: str = "") -> T:
         """Run one fact in one write transaction, commit it, and answer what it answered.
 

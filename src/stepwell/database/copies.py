@@ -175,6 +175,10 @@ class Copies(ABC):
         """
 
     @abstractmethod
+    def fence(self, reader: Reader) -> Fence:
+        """Epoch and identities of the database that the reader sees."""
+
+    @abstractmethod
     def raise_identities(self, transaction: Transaction, identities: Mapping[str, int]) -> None:
         """Have Stepwell's tables give out only ids above these, and above their own (S3)."""
 

@@ -6,17 +6,26 @@ Nobody outside this package asks which database it is; whatever differs is an op
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import sqlalchemy
 
+from stepwell.database.prepared import Prepared
+from stepwell.database.rows import Rows
 from stepwell.errors import DatabaseError, StepUsageError
 from stepwell.finding import Finding
 
 if TYPE_CHECKING:
     from stepwell.database.application import ApplicationTables
+
+
+# How the refusal of a closed table begins (``moves.py``).
+CLOSED = "the database is closed: "
+CLOSED_HINT = (
+    "let `database` in stepwell.toml name that one; `stepwell db info` tells how far it is"
+)
 
 
 class _Inherited:
@@ -261,6 +270,22 @@ class Dialect(ABC):
         None where nobody can be told: who wants to know looks again and again.
         """
         return None
+
+    # --- many rows
+
+    def rows(self, connection: KeptConnection, sql: str, bound: Sequence[Any]) -> Rows:
+        """Ask for rows that are taken some at a time, inside a read transaction."""
+        return Rows(connection.raw.cursor(), sql, bound)
+
+    def load(
+        self, connection: KeptConnection, table: sqlalchemy.Table, rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Insert whole rows, given as Python values in the order of the table's columns."""
+        plan = Prepared(sqlalchemy.insert(table)).plan(self.core)
+        names = [column.key for column in table.columns]
+        connection.cursor.executemany(
+            plan.sql, (plan.bind(dict(zip(names, row, strict=True))) for row in rows)
+        )
 
     # --- errors
 

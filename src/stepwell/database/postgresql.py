@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,9 @@ from stepwell.database.postgresql_owners import (
     owner_is_dead,
     owner_name,
 )
+from stepwell.database.postgresql_rows import ServerRows, copy_rows
 from stepwell.database.postgresql_url import without_password
+from stepwell.database.rows import Rows
 from stepwell.errors import (
     CannotOpenDatabase,
     ConnectionLost,
@@ -241,6 +243,18 @@ class PostgresqlDialect(Dialect):
             hint="see whether the server is running, then run it again",
             fields={"database": self.location, "during_commit": during_commit},
         )
+
+    # --- many rows
+
+    def rows(self, connection: KeptConnection, sql: str, bound: Sequence[Any]) -> Rows:
+        """The server keeps them until they are fetched."""
+        return ServerRows(connection, sql, bound)
+
+    def load(
+        self, connection: KeptConnection, table: sqlalchemy.Table, rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """By COPY: one statement, whatever their number."""
+        copy_rows(connection, table, rows)
 
     # --- errors
 

@@ -280,6 +280,10 @@ class PostgresqlCopies(Copies):
                 fields={"database": self.location, "sessions": len(others)},
             )
 
+    def fence(self, reader: Reader) -> Fence:
+        """See ``postgresql_state.py``."""
+        return reader.ask(postgresql_state.fence)
+
     def raise_identities(self, transaction: Transaction, identities: Mapping[str, int]) -> None:
         """In the sequences behind the identity columns."""
         transaction.ask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stepwell.database.dialect import CLOSED_HINT
 from stepwell.errors import (
     CannotOpenDatabase,
     ConnectionLost,
@@ -10,6 +11,7 @@ from stepwell.errors import (
     DatabaseDamaged,
     DatabaseError,
     DatabaseFull,
+    DatabaseMoved,
     DatabaseReadOnly,
     StatementFailed,
     TransactionEnded,
@@ -37,6 +39,7 @@ _ERROR_BY_STATE: dict[str, tuple[type[DatabaseError], str]] = {
     "55P03": (DatabaseBusy, _TRY_AGAIN),
     "57P": (ConnectionLost, _RECONNECT),
     "P0001": (ConstraintViolation, "correct the row"),  # RAISE in a trigger
+    "SW001": (DatabaseMoved, CLOSED_HINT),  # moves.py
     "XX001": (DatabaseDamaged, _RESTORE),
     "XX002": (DatabaseDamaged, _RESTORE),
 }

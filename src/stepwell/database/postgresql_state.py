@@ -32,7 +32,7 @@ _EPOCH = "SELECT epoch FROM batch_owner ORDER BY owner_id DESC LIMIT 1"
 _SEQUENCES = """SELECT relname, sequence FROM (
     SELECT c.relname, pg_get_serial_sequence(quote_ident(c.relname), a.attname) AS sequence
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-    WHERE c.relkind = 'r' AND c.relname LIKE 'batch\\_%' AND a.attnum > 0
+    WHERE c.relkind = 'r' AND c.relname ~ '^(batch_|sync_|change_log$)' AND a.attnum > 0
     AND NOT a.attisdropped AND pg_table_is_visible(c.oid)) columns
     WHERE sequence IS NOT NULL"""
 

@@ -351,6 +351,10 @@ class SqliteCopies(Copies):
             fields={"database": self.location},
         )
 
+    def fence(self, reader: Reader) -> Fence:
+        """See ``sqlite_state.py``."""
+        return reader.ask(sqlite_state.fence)
+
     def raise_identities(self, transaction: Transaction, identities: Mapping[str, int]) -> None:
         """In ``sqlite_sequence``."""
         transaction.ask(lambda connection: sqlite_state.raise_identities(connection, identities))

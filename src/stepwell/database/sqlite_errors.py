@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stepwell.database.dialect import CLOSED, CLOSED_HINT
 from stepwell.errors import (
     CannotOpenDatabase,
     ConstraintViolation,
@@ -9,6 +10,7 @@ from stepwell.errors import (
     DatabaseDamaged,
     DatabaseError,
     DatabaseFull,
+    DatabaseMoved,
     DatabaseReadOnly,
     StatementFailed,
 )
@@ -56,6 +58,8 @@ def translate(error: Exception, what: str, location: str) -> DatabaseError:
     if code is not None:
         fields["sqlite_code"] = code
         fields["sqlite_name"] = getattr(error, "sqlite_errorname", "")
+    if str(error).startswith(CLOSED):
+        return DatabaseMoved(f"cannot {what}: {error}", hint=CLOSED_HINT, fields=fields)
     constraint = _CONSTRAINT_BY_CODE.get(getattr(error, "sqlite_errorcode", 0))
     if constraint:
         fields["constraint"] = constraint

@@ -15,7 +15,8 @@ _TABLES = """SELECT name FROM sqlite_master WHERE type = 'table'
     AND name NOT LIKE 'sqlite^_%' ESCAPE '^' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name"""
 _VERSION = "SELECT version_num FROM batch_schema_version"
 _EPOCH = "SELECT epoch FROM batch_owner ORDER BY owner_id DESC LIMIT 1"
-_IDENTITIES = "SELECT name, seq FROM sqlite_sequence WHERE name GLOB 'batch_*'"
+_IDENTITIES = """SELECT name, seq FROM sqlite_sequence
+    WHERE name GLOB 'batch_*' OR name GLOB 'sync_*' OR name = 'change_log'"""
 
 
 def contents(connection: KeptConnection) -> Contents:

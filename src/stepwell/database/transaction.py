@@ -12,8 +12,8 @@ driver's own cursor. A :class:`Reader` sees one state of the data, blocks nobody
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from logging import DEBUG
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -25,6 +25,8 @@ from stepwell.database.prepared import Prepared, Row
 from stepwell.errors import ConnectionLost, TransactionEnded
 
 if TYPE_CHECKING:
+    from sqlalchemy import Table
+
     from stepwell.database.application import ApplicationTables
 
 T = TypeVar("T")
@@ -144,6 +146,27 @@ class Reader:
             return [plan.convert(row) for row in rows]
         return rows
 
+    @contextmanager
+    def rows(
+        self, prepared: Prepared, values: Mapping[str, Any] = _NO_VALUES
+    ) -> Iterator[Callable[[int], list[Row]]]:
+        """A function that answers the next rows, at most as many as it is told; none at the end."""
+        plan = prepared.plan(self._dialect.core)
+        found = self.ask(
+            lambda connection: self._dialect.rows(connection, plan.sql, plan.bind(values))
+        )
+
+        def take(count: int) -> list[Row]:
+            rows = self.ask(lambda _connection: found.take(count))
+            return [plan.convert(row) for row in rows] if plan.conversions else rows
+
+        try:
+            yield take
+        finally:
+            if self._connection is not None:
+                with suppress(*self._dialect.driver_errors):
+                    found.close()
+
     @property
     def connection(self) -> GuardedConnection:
         """The connection for user code, valid until this transaction ends (S192)."""
@@ -251,6 +274,15 @@ class Transaction(Reader):
         if fact is not None:
             facts.after(fact, row_count)
         return row_count
+
+    def load(self, table: Table, rows: Sequence[Row]) -> None:
+        """Insert whole rows, in the order of the table's columns, as fast as the database can.
+
+        Raises:
+            ConstraintViolation, StatementFailed: the table cannot hold one of them.
+        """
+        self.require_open()
+        self.ask(lambda connection: self._dialect.load(connection, table, rows))
 
     def fetch_all(self, prepared: Prepared, values: Mapping[str, Any] = _NO_VALUES) -> list[Row]:
         """Every row; of a statement that writes one, what it answers."""

@@ -76,6 +76,28 @@ class UtcTimestamp(TypeDecorator[datetime]):
         return _as_utc_or_none if dialect.name == "postgresql" else _parsed_or_none
 
 
+class ByteOrder(FunctionElement[Any]):
+    """A column of text to be ordered and compared by its UTF-8, which is SQLite's own order.
+
+    A server orders text by a language unless it is told.
+    """
+
+    type: TypeEngine[Any] = Text()
+    inherit_cache = True
+
+
+@compiles(ByteOrder)
+def _in_byte_order(element: ByteOrder, compiler: Any, **options: Any) -> str:
+    [column] = (compiler.process(clause, **options) for clause in element.clauses)
+    return f'{column} COLLATE "C"'
+
+
+@compiles(ByteOrder, "sqlite")
+def _in_own_order(element: ByteOrder, compiler: Any, **options: Any) -> str:
+    [column] = (compiler.process(clause, **options) for clause in element.clauses)
+    return str(column)
+
+
 class Elapsed(FunctionElement[Any]):
     """The time between two columns of moments, to be compared and ordered by, exact to 1 µs.
 

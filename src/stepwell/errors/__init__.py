@@ -26,7 +26,7 @@
     │   ├── SchemaTooNew                 ├── DatabaseDamaged
     │   ├── ConstraintViolation          ├── ConnectionLost
     │   ├── StatementFailed              ├── TransactionEnded
-    │   └── StatementRefused
+    │   ├── StatementRefused             └── DatabaseMoved
     ├── ItemError                        the ready-made readers and writers
     │   ├── ItemSourceMissing            └── MalformedItem
     ├── JobFileUnreadable                a job file that is not there, or is none
@@ -55,7 +55,8 @@
     │   ├── NoSuchBackup                 ├── BackupUnproven
     │   ├── BackupExists                 ├── BackupDamaged
     │   ├── BackupUnderWay               ├── ManifestTooNew
-    │   └── DatabaseInUse
+    │   ├── DatabaseInUse                ├── CopyRefused
+    │   └── CopyDiffers
     ├── WebError                         the web face and its tokens
     │   ├── InvalidRequest             ├── TokenRequired
     │   ├── RequestTooLarge            ├── RoleRequired
@@ -82,6 +83,8 @@ from stepwell.errors.backup import (
     BackupExists,
     BackupUnderWay,
     BackupUnproven,
+    CopyDiffers,
+    CopyRefused,
     DatabaseInUse,
     ManifestTooNew,
     NoSuchBackup,
@@ -122,6 +125,7 @@ from stepwell.errors.database import (
     DatabaseDamaged,
     DatabaseError,
     DatabaseFull,
+    DatabaseMoved,
     DatabaseReadOnly,
     SchemaTooNew,
     StatementFailed,
@@ -246,6 +250,7 @@ __all__ = [
     "SchemaTooNew",
     "StatementFailed",
     "StatementRefused",
+    "DatabaseMoved",
     "TransactionEnded",
     "UnsafeFilesystem",
     "WalUnavailable",
@@ -257,6 +262,8 @@ __all__ = [
     "BackupDamaged",
     "ManifestTooNew",
     "DatabaseInUse",
+    "CopyRefused",
+    "CopyDiffers",
     "ChannelFailed",
     "InvalidSetting",
     "ItemError",

@@ -51,3 +51,15 @@ class DatabaseInUse(BackupError):
     """A restore while somebody works on the database."""
 
     kind = Kind.CONFLICT
+
+
+class CopyRefused(BackupError):
+    """A database cannot be copied there, or not now; the message says what keeps it from it."""
+
+    kind = Kind.CONFLICT
+
+
+class CopyDiffers(BackupError):
+    """A row of the copy is not that of the source; the copy stays closed."""
+
+    kind = Kind.CORRUPT

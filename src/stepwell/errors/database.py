@@ -87,3 +87,9 @@ class TransactionEnded(DatabaseError):
     """User code ended the engine's transaction; it counts as a failed commit (S192, S120)."""
 
     kind = Kind.USAGE
+
+
+class DatabaseMoved(DatabaseError):
+    """A write to a database of which a copy goes on in its place, or is being made into it."""
+
+    kind = Kind.CONFLICT

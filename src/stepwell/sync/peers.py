@@ -103,6 +103,8 @@ _UPDATE_EPOCH = Prepared(
     )
 )
 
+_UPDATE_PLACE = Prepared(update(sync_node).values(place=bindparam("place")))
+
 _p = sync_peer.c
 _PEER_COLUMNS = (_p.node_id, _p.is_main, _p.epoch, _p.added_at, _p.seen_at, _p.retired_at)
 _PEERS = Prepared(select(*_PEER_COLUMNS).order_by(_p.node_id))
@@ -169,6 +171,11 @@ def check_node_id(node_id: str) -> None:
             hint="for example `shop-3`",
             fields={"node": node_id},
         )
+
+
+def lies_at(transaction: Transaction, place: str) -> None:
+    """The node goes on in another place: it is no copy of itself there."""
+    transaction.execute(_UPDATE_PLACE, {"place": place})
 
 
 def init_node(

@@ -17,9 +17,10 @@ from starlette.responses import StreamingResponse
 
 from stepwell.errors import BehindHorizon, InvalidLsn, WrongNode
 from stepwell.web.auth import Caller
+from stepwell.web.documents import ID_MAX
 from stepwell.web.face import Asked, SyncNode, problems
 from stepwell.web.hub import Hub
-from stepwell.web.questions import ID_MAX, Json
+from stepwell.web.questions import Json
 
 router = APIRouter(tags=["sync"])
 

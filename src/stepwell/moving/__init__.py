@@ -1,0 +1,1 @@
+"""MOVES a database: everything that Stepwell has recorded goes on in another one."""
