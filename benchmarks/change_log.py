@@ -132,10 +132,13 @@ def apply_some(sync: Sync, groups: Iterator[BundleGroup]) -> bool:
     with sync.database.write() as transaction:
         last = 0
         with applying(transaction, source_node="shop-1", at=at) as applier:
-            for group in islice(groups, A_COMMIT // A_GROUP):
-                lines = [(line.line, line.change) for line in group.lines]
-                applier.apply(lines)
-                last = lines[-1][1].lsn
+            some = [
+                [(line.line, line.change) for line in group.lines]
+                for group in islice(groups, A_COMMIT // A_GROUP)
+            ]
+            applier.apply_all(some)
+            if some:
+                last = some[-1][-1][1].lsn
         if last:
             set_state(transaction, SyncState("shop-1", "in", last, 1, None, None, at))
     return last > 0

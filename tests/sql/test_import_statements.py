@@ -72,11 +72,11 @@ def test_a_group_that_follows_takes_a_savepoint_a_look_and_a_batch(
     one = statements(main, groups[:1])
     statements(main, groups[1:2])
     two = statements(main, groups[2:4])
-    begin = one.index("SAVEPOINT stepwell")
+    begin = one.index("SAVEPOINT stepwell") - 1
 
     assert [
-        "SAVEPOINT stepwell",
         "SELECT sync_row.pk_json, sync_row.origin,",
+        "SAVEPOINT stepwell",
         'INSERT INTO "item"',
         "RELEASE stepwell",
         "INSERT INTO sync_applied",
@@ -88,16 +88,31 @@ def test_a_group_that_follows_takes_a_savepoint_a_look_and_a_batch(
         "COMMIT",
     ] == [s for s in one[begin:] if not s.startswith("SELECT sync_applied")]
     assert ['UPDATE "item" SET', 'DELETE FROM "item"'] == [s for s in two if '"item"' in s]
-    assert 2 == two.count("SAVEPOINT stepwell")
+    assert 1 == two.count("SAVEPOINT stepwell")
     assert begin <= 25, one[:begin]
 
 
 def test_what_a_commit_costs_does_not_grow_with_its_groups(main: Sync, groups: Groups) -> None:
-    """A savepoint, a batch, its end; rows that were written meanwhile are not looked up."""
+    """Method: what follows plainly is written under one savepoint, whatever group it is of."""
     statements(main, groups[:1])
     one = statements(main, groups[1:2])
     more = statements(main, groups[2:4])
     for statement in one:
         more.remove(statement)
 
-    assert ["SAVEPOINT stepwell", 'DELETE FROM "item"', "RELEASE stepwell"] == more
+    assert ['DELETE FROM "item"'] == more
+
+
+def test_groups_of_which_one_is_not_plain_are_written_around_it(main: Sync, tmp_path: Path) -> None:
+    """Method: of five groups main has another row for the third: two, that one alone, two more."""
+    with open_database(f"sqlite:///{tmp_path}/shop-2.db") as database:
+        shop = _node(database, "shop-1")
+        for number in range(5):
+            with shop.transaction() as connection:
+                connection.execute(f"INSERT INTO item VALUES ({number}, NULL, 0)")
+        five = groups_of(database)
+    with main.transaction() as connection:
+        connection.execute("INSERT INTO item VALUES (2, 'main', 0)")
+    found = statements(main, five)
+
+    assert 3 == found.count("SAVEPOINT stepwell") == found.count("RELEASE stepwell")

@@ -96,11 +96,9 @@ def import_file(url: str, file: str) -> None:
 def _apply_some(database: Database, groups: Iterator[BundleGroup], at: datetime) -> bool:
     with database.write() as transaction:
         with applying(transaction, source_node="shop-1", at=at, actor="test") as applier:
-            last = 0
-            for group in islice(groups, GROUPS_A_COMMIT):
-                lines = list(group.lines)
-                applier.apply((line.line, line.change) for line in lines)
-                last = lines[-1].change.lsn
+            some = [list(group.lines) for group in islice(groups, GROUPS_A_COMMIT)]
+            applier.apply_all([(line.line, line.change) for line in lines] for lines in some)
+            last = some[-1][-1].change.lsn if some else 0
         state = find_state(transaction, "shop-1", "in")
         if last > (state.last_lsn if state is not None else 0):
             set_state(transaction, SyncState("shop-1", "in", last, 1, None, None, at))

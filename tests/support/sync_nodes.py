@@ -38,7 +38,7 @@ def apply_groups(
 
     def fact(transaction: Any) -> list[Applied]:
         with applying(transaction, source_node=source, at=at, actor="test") as applier:
-            return [applier.apply(numbered(group)) for group in groups]
+            return applier.apply_all(map(numbered, groups))
 
     return sync.database.run(fact, what="apply groups")
 

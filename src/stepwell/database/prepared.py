@@ -14,8 +14,11 @@ the private names used here are pinned by ``tests/unit/database/test_prepared.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 from threading import Lock
 from typing import Any
@@ -31,6 +34,9 @@ Convert = Callable[[Any], Any]
 # The type that a PostgreSQL driver would report with a row; of all types only SQLAlchemy's Numeric
 # asks for it, and what it does for a decimal is right for the others.
 _DECIMAL_OID = 1700
+
+ROWS_A_STATEMENT = 100  # Of an INSERT; with the widest table some 2,400 parameters.
+_VALUES = re.compile(r" VALUES (\([^()]*\))")
 
 _compiling = Lock()
 
@@ -50,6 +56,18 @@ class Plan:
     names: tuple[str, ...]
     bind: Callable[[Values], Row]
     conversions: tuple[tuple[int, Convert], ...]
+
+    def inserting(self, rows: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+        """Texts of an INSERT with the driver's tuples for each: many rows a statement, then one.
+
+        ``rows`` are in the order of ``names``; nothing is converted.
+        """
+        whole = len(rows) - len(rows) % ROWS_A_STATEMENT
+        if whole:
+            parts = (rows[at : at + ROWS_A_STATEMENT] for at in range(0, whole, ROWS_A_STATEMENT))
+            yield _several(self.sql), [tuple(chain.from_iterable(part)) for part in parts]
+        if whole < len(rows):
+            yield self.sql, list(rows[whole:])
 
     def convert(self, row: Sequence[Any]) -> Row:
         """A row from the driver as Python values; only for a plan that has conversions."""
@@ -110,6 +128,13 @@ def compile_plan(statement: ClauseElement, dialect: Dialect) -> Plan:
         bind=_binder(compiled, names),
         conversions=_conversions(compiled, dialect),
     )
+
+
+@lru_cache(maxsize=64)
+def _several(sql: str) -> str:
+    """The text of an INSERT of one row, for many."""
+    [row] = _VALUES.findall(sql)
+    return sql.replace(f" VALUES {row}", f" VALUES {', '.join([row] * ROWS_A_STATEMENT)}")
 
 
 def _binder(compiled: SQLCompiler, names: tuple[str, ...]) -> Callable[[Values], Row]:

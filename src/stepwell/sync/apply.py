@@ -89,6 +89,28 @@ class Applier:
             return self._take_long(first, chain(head, lines))
         return self._take(first, head)
 
+    def apply_all(self, groups: Iterable[Iterable[Line]]) -> list[Applied]:
+        """Apply groups in their order, each as :meth:`apply` does; what is plain is done at once.
+
+        Raises:
+            GroupMissing, HistoryForked, NodeRestored: as :meth:`apply`, of any of them.
+        """
+        found: list[Applied] = []
+        short: list[list[Line]] = []
+        count = 0
+        for lines in map(iter, groups):
+            head = list(islice(lines, CHANGES_AT_ONCE + 1))
+            count += len(head)
+            if count > CHANGES_AT_ONCE:
+                found += self._apply_short(short)
+                short, count = [], len(head)
+            if len(head) > CHANGES_AT_ONCE:
+                found.append(self.apply(chain(head, lines)))
+                count = 0
+            else:
+                short.append(head)
+        return found + self._apply_short(short)
+
     def retry(self, quarantine_id: int) -> Applied:
         """Try a parked group again; it stays parked when it still cannot be applied.
 
@@ -134,7 +156,50 @@ class Applier:
         self._parking.keep(decided)
         return self._parking.release(self._parking.waiting_for_outcome(decided))
 
-    # --- a group that comes
+    # --- groups that come
+
+    def _apply_short(self, groups: Sequence[Sequence[Line]]) -> list[Applied]:
+        """Some at once, others each by itself; where few are plain, it is seldom tried again."""
+        found: list[Applied] = []
+        alone, alone_next = int(len(groups) == 1), 1
+        while len(found) < len(groups):
+            rest = groups[len(found) :]
+            if alone:
+                alone -= 1
+                found.append(self.apply(rest[0]))
+                continue
+            together = self._apply_first(rest)
+            found += together
+            alone_next = 1 if together else 2 * alone_next
+            alone = alone_next
+        return found
+
+    def _apply_first(self, groups: Sequence[Sequence[Line]]) -> list[Applied]:
+        """The first of them at once, as many as can be; perhaps none."""
+        known, new = self.receipts.known(), []
+        for lines in groups:
+            changes = [change for _, change in lines]
+            if not self._may_come_now(changes):
+                break
+            self.receipts.expect(changes[0])
+            new.append(changes)
+        self.receipts.go_back(known)
+        found = []
+        for changes in new[: self._parking.place_first(new)]:
+            first = changes[0]
+            self.writer.append(changes, self._source_node, hlc_max=self._parking.hlc_max)
+            self.receipts.add(first, hash_of(changes), "applied")
+            name = first.origin, first.epoch, first.seq, first.tx_id
+            found.append(Applied(*name, "applied", rows=len(changes)))
+        return found
+
+    def _may_come_now(self, changes: Sequence[Change]) -> bool:
+        """Whether a group is the next one of its origin, and no clock was ahead."""
+        return (
+            changes[0].epoch > 0
+            and self.receipts.is_new(changes[0])
+            and all(change.hlc <= self._parking.hlc_max for change in changes)
+        )
 
     def _take(self, first: Change, lines: Sequence[Line]) -> Applied:
         changes = [change for _, change in lines]

@@ -13,7 +13,7 @@ from stepwell.database.transaction import Transaction
 from stepwell.errors import ConstraintViolation, StatementFailed
 from stepwell.sync.change import Change
 from stepwell.sync.conflict import end_waiting, record_conflict
-from stepwell.sync.fast_forward import fast_forward
+from stepwell.sync.fast_forward import FastForward
 from stepwell.sync.group import Pages
 from stepwell.sync.log import LogWriter
 from stepwell.sync.place import Outcome, Placement
@@ -44,9 +44,9 @@ class Attempts:
         """
         if not is_long:
             [changes] = pages()
-            outcome = self._fast(changes)
-            if outcome is not None:
-                return outcome
+            run = FastForward(self._scene, changes)
+            if run.add(changes) and self.write(run):
+                return Outcome(versions=run.versions, rows=len(changes))
         # What is buffered must not be written, and undone, inside the savepoint.
         self._writer.flush()
         found: Outcome | CannotPlace | None = None
@@ -63,15 +63,15 @@ class Attempts:
         if outcome.conflicts or outcome.settled:
             self._record(outcome)
 
-    def _fast(self, changes: Sequence[Change]) -> Outcome | None:
+    def write(self, run: FastForward) -> bool:
+        """Write groups that follow what is here; False, and nothing of them, when one cannot be."""
         try:
             with self._transaction.savepoint():
-                versions = fast_forward(self._scene, changes)
-                if versions is None:
+                if not run.write():
                     raise _NotPlain
         except (_NotPlain, ConstraintViolation, StatementFailed):
-            return None
-        return Outcome(versions=versions, rows=len(changes))
+            return False
+        return True
 
     def _careful(
         self, pages: Pages, *, is_deferred: bool, is_long: bool, seen_hlc: int

@@ -16,6 +16,7 @@ import msgspec
 
 from stepwell.errors import BundleTooNew, StepwellError
 from stepwell.sync.bundle import (
+    CHANGE_BEGINS,
     LINE_BYTES_MAX,
     MAJOR_VERSION,
     MARK,
@@ -277,7 +278,7 @@ def _part(
     """The changes of one part; returns its last line."""
     rows, groups = order.rows, order.groups
     for line in lines:
-        if MARK.match(line):
+        if not line.startswith(CHANGE_BEGINS) and MARK.match(line):
             end = _end(lines, line)
             _require_end(lines, end, hash_of_lines, meta, order)
             if (end.rows, end.groups) != (order.rows - rows, order.groups - groups):

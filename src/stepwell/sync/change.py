@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -79,6 +79,10 @@ _PLAIN = frozenset((str, int, bool, type(None)))
 _encoder = msgspec.json.Encoder()
 _sorting_encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(dict[str, Any])
+_Integer = Annotated[int, msgspec.Meta(ge=INTEGER_MIN, le=INTEGER_MAX)]
+_scalar_decoder: msgspec.json.Decoder[Values] = msgspec.json.Decoder(
+    dict[str, _Integer | float | str | bool | None]
+)
 
 
 def encode_values(values: Mapping[str, Value]) -> bytes:
@@ -97,7 +101,11 @@ def decode_values(text: bytes | str | msgspec.Raw) -> Values:
     Raises:
         ValueError: no JSON object, a number beyond 64 bits, or a form that this page does not know.
     """
-    values: dict[str, Any] = _decoder.decode(text)
+    try:
+        # Mostly there is nothing else in it, and then nothing to look at.
+        return _scalar_decoder.decode(text)
+    except msgspec.ValidationError:
+        values: dict[str, Any] = _decoder.decode(text)
     for name, value in values.items():
         if isinstance(value, dict):
             values[name] = _from_wire(value)
@@ -110,7 +118,9 @@ def decode_values(text: bytes | str | msgspec.Raw) -> Values:
 
 def key_text(key: Mapping[str, Value]) -> str:
     """``pk_json``: the key columns as a JSON object sorted by name, the same text on every node."""
-    wire = {name: v if type(v) in _PLAIN else _to_wire(v) for name, v in key.items()}
+    wire = key
+    if not _PLAIN.issuperset(map(type, key.values())):
+        wire = {name: _to_wire(value) for name, value in key.items()}
     return _sorting_encoder.encode(wire).decode("utf-8")
 
 

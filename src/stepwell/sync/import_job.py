@@ -217,7 +217,7 @@ class GroupWriter:
                 if self._is_first:
                     counts["released"] += len(applier.retry_all())
                     self._is_first = False
-                found = [applier.apply(item.lines) for item in items]
+                found = applier.apply_all(item.lines for item in items)
             reached = max(item.last_lsn for item in items)
             for before, after in pairwise(items):
                 if before.meta is not after.meta:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from sys import intern
 from typing import Any
 
@@ -31,6 +32,7 @@ READ_AT_ONCE = 1_000
 
 _c = change_log.c
 _COLUMNS = tuple(_c[name] for name in Change.__struct_fields__)
+_in_order = itemgetter(*Change.__struct_fields__)
 _INSERT = Prepared(insert(change_log))
 _READ = Prepared(
     select(*_COLUMNS)
@@ -85,7 +87,7 @@ class LogWriter:
         self.last_hlc = self.node.last_hlc
         self.sealing = self.node.sealing
         self._transaction = transaction
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Row] = []
         self._versions: dict[RowKey, Version] = {}
         self._columns: dict[RowKey, str] = {}
 
@@ -99,10 +101,9 @@ class LogWriter:
         """
         first = self.last_lsn + 1
         for change in changes:
-            row = _row(change)
-            row["source_node"] = source_node
-            self.add_row(row)
-            self.see(change.hlc, hlc_max)
+            self._add(change, source_node)
+            if change.hlc > self.last_hlc:
+                self.see(change.hlc, hlc_max)
         return first, self.last_lsn
 
     def see(self, hlc: int, hlc_max: int | None = None) -> None:
@@ -112,12 +113,18 @@ class LogWriter:
 
     def add(self, change: Change) -> int:
         """Log one change behind the last; answers its LSN."""
-        return self.add_row(_row(change))
+        return self._add(change, change.source_node)
 
     def add_row(self, row: dict[str, Any]) -> int:
         """The same for a row of ``change_log`` that has no place yet."""
+        row["lsn"] = self.last_lsn + 1
+        return self._append(_in_order(row))
+
+    def _add(self, change: Change, source_node: str) -> int:
+        return self._append(_row(change, self.last_lsn + 1, source_node))
+
+    def _append(self, row: Row) -> int:
         self.last_lsn += 1
-        row["lsn"] = self.last_lsn
         self._rows.append(row)
         if len(self._rows) >= READ_AT_ONCE:
             self.flush()
@@ -140,13 +147,15 @@ class LogWriter:
     def find(self, keys: Iterable[RowKey]) -> dict[RowKey, Version]:
         """The versions of rows as this writer would leave them."""
         wanted = set(keys)
+        if not self._versions:
+            return versions.find_versions(self._transaction, wanted)
         found = versions.find_versions(self._transaction, wanted - self._versions.keys())
         return found | {key: self._versions[key] for key in wanted & self._versions.keys()}
 
     def flush(self) -> None:
         """Write what has been added so far."""
         if self._rows:
-            self._transaction.execute_many(_INSERT, self._rows)
+            self._transaction.insert_rows(_INSERT, self._rows)
             self._rows = []
         if self._versions:
             versions.put_versions(self._transaction, self._versions, self._columns)
@@ -303,18 +312,42 @@ def _go_on(transaction: Transaction, writer: LogWriter) -> None:
         writer.last_lsn = max(writer.last_lsn, row[0])
 
 
-def _row(change: Change) -> dict[str, Any]:
-    row = msgspec.structs.asdict(change)
-    row["pk_json"] = _text(change.pk_json)
-    row["payload"] = None if change.payload == NULL else _text(change.payload)
-    row["before"] = None if change.before == NULL else _text(change.before)
-    for name in ("resolves", "lineage", "extra"):
-        row[name] = msgspec.json.encode(row[name]).decode() if row[name] else None
-    return row
+def _row(change: Change, lsn: int, source_node: str) -> Row:
+    """In the order of the columns, which is that of the fields."""
+    return (
+        lsn,
+        change.tx_id,
+        change.table_name,
+        str(change.pk_json, "utf-8"),
+        change.op,
+        _text(change.payload),
+        _text(change.before),
+        change.tombstone,
+        change.created_at,
+        source_node,
+        change.origin,
+        change.epoch,
+        change.seq,
+        change.hlc,
+        change.authority,
+        change.base,
+        change.causal_length,
+        change.new_base,
+        change.new_causal_length,
+        change.boundary,
+        change.schema,
+        _json(change.resolves),
+        _json(change.lineage),
+        _json(change.extra),
+    )
 
 
-def _text(raw: msgspec.Raw) -> str:
-    return bytes(raw).decode("utf-8")
+def _text(raw: msgspec.Raw) -> str | None:
+    return None if raw is NULL or raw == NULL else str(raw, "utf-8")
+
+
+def _json(value: object) -> str | None:
+    return msgspec.json.encode(value).decode() if value else None
 
 
 _resolves = msgspec.json.Decoder(tuple[str, ...])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import Any
 
 from stepwell.errors import CannotResolve
@@ -11,6 +11,7 @@ from stepwell.sync import quarantine
 from stepwell.sync.attempt import Attempts
 from stepwell.sync.change import AHEAD_MAX_MS, COUNTER_BITS, Change, hlc_of, moment_of
 from stepwell.sync.conflict import end_group, record_conflict
+from stepwell.sync.fast_forward import FastForward
 from stepwell.sync.group import CHANGES_AT_ONCE, Applied, Group
 from stepwell.sync.log import read_group
 from stepwell.sync.place import Outcome
@@ -44,6 +45,33 @@ class Parking:
         if hindrance is not None:
             return hindrance
         return self._attempts.place(group.pages, is_long=group.is_long, seen_hlc=group.hlc)
+
+    def place_first(self, groups: Sequence[Sequence[Change]]) -> int:
+        """Place the first of some groups at once, as many as plainly follow what is here.
+
+        Answers how many; their rows' versions are remembered, too. None of them when fewer than
+        two do, when a parked group has to do with any, or when the database refuses one: which,
+        and why, is found when each is placed by itself.
+        """
+        changes = list(chain.from_iterable(groups))
+        if len(groups) < 2 or (self._open and self._meets_parked(changes)):
+            return 0
+        run = FastForward(self._scene, changes)
+        count = sum(1 for _ in takewhile(run.add, groups))
+        if count < 2 or not self._attempts.write(run):
+            return 0
+        for key, version in run.versions.items():
+            self._writer.put(key, version)
+        return count
+
+    def _meets_parked(self, changes: Sequence[Change]) -> bool:
+        touched = touched_by(changes, self._scene.tables)
+        bases = {base for change in changes for base in (change.base, change.new_base) if base}
+        came = {Token("", change.version.id) for change in changes}
+        return (
+            quarantine.holder_of(self._transaction, touched.wanted(), bases=bases) is not None
+            or len(quarantine.waiting_for(self._transaction, touched.moved() | came)) > 0
+        )
 
     def keep(self, outcome: Outcome) -> Result:
         """A group is placed and stands in the log: write the rest of it."""

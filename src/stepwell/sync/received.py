@@ -18,6 +18,8 @@ from stepwell.sync.peers import SyncNode
 from stepwell.sync.tables import sync_applied
 
 Result = Literal["applied", "conflict", "parked", "skipped", "dropped"]
+# Of each epoch of an origin the last group, of each origin the last epoch.
+Known = tuple[dict[tuple[str, int], int], dict[str, int]]
 
 _a = sync_applied.c
 _INSERT = Prepared(insert(sync_applied))
@@ -177,8 +179,20 @@ class Receipts:
             }
         )
         if epoch > 0:
-            self._last[origin, epoch] = first.seq
-            self._epochs[origin] = max(self._epochs.get(origin, 0), epoch)
+            self.expect(first)
+
+    def expect(self, first: Change) -> None:
+        """A new group is about to be applied: the next of its origin is the one behind it."""
+        self._last[first.origin, first.epoch] = first.seq
+        self._epochs[first.origin] = max(self._epochs.get(first.origin, 0), first.epoch)
+
+    def known(self) -> Known:
+        """How far each origin has come, for :meth:`go_back`."""
+        return dict(self._last), dict(self._epochs)
+
+    def go_back(self, known: Known) -> None:
+        """What was expected since then has not been applied."""
+        self._last, self._epochs = known
 
     def set_result(self, origin: str, epoch: int, seq: int, result: Result) -> None:
         """What became of one that was parked."""

@@ -1,57 +1,76 @@
-"""Many rows of one table with one statement each kind; for the import's fast way."""
+"""Many rows of one table with one statement each kind; for the import's fast way.
+
+Rows are tuples in the order of ``names``. Each is a statement's execution of its own, one behind
+the other, so what a constraint or a trigger sees is what it would see of single statements.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from stepwell.database.application import ApplicationTables
 from stepwell.database.shape import TableShape, listed, quoted
 from stepwell.database.transaction import Transaction
-from stepwell.sync.change import Values
+from stepwell.sync.change import Value
 from stepwell.sync.rows import SHAPES_KEPT, CannotHold
 
+Names = tuple[str, ...]
+Rows = Sequence[Sequence[Value]]
 
-def insert_rows(transaction: Transaction, shape: TableShape, rows: Sequence[Values]) -> int:
-    """Insert rows that have the same columns; answers how many.
+
+def insert_rows(transaction: Transaction, shape: TableShape, names: Names, rows: Rows) -> int:
+    """Insert rows; answers how many.
 
     Raises:
         CannotHold: a column cannot hold its value, or only by a statement of its own.
         ConstraintViolation: the database's own answer.
     """
-    names = tuple(rows[0])
     sql = _insert_sql(transaction.application, shape, names)
     return transaction.connection.executemany(sql, _bound(transaction, shape, names, rows))
 
 
-def update_rows(transaction: Transaction, shape: TableShape, rows: Sequence[Values]) -> int:
-    """Set all columns but the key of rows that have the same columns; answers how many there were.
+def update_rows(transaction: Transaction, shape: TableShape, names: Names, rows: Rows) -> int:
+    """Set all columns but the key; answers how many rows there were.
 
     Raises:
         CannotHold, ConstraintViolation: as ``insert_rows``.
     """
-    changed = tuple(name for name in rows[0] if name not in shape.key)
+    changed = tuple(name for name in names if name not in shape.key)
     if not changed:
         return len(rows)
     sql = _update_sql(transaction.application, shape, changed)
-    names = (*changed, *shape.key)
-    return transaction.connection.executemany(sql, _bound(transaction, shape, names, rows))
+    order = (*changed, *shape.key)
+    return transaction.connection.executemany(
+        sql, _bound(transaction, shape, order, _picked(names, order, rows))
+    )
 
 
-def delete_rows(transaction: Transaction, shape: TableShape, keys: Sequence[Values]) -> int:
+def delete_rows(transaction: Transaction, shape: TableShape, names: Names, keys: Rows) -> int:
     """Delete rows; answers how many there were."""
     sql = _delete_sql(transaction.application, shape)
-    return transaction.connection.executemany(sql, _bound(transaction, shape, shape.key, keys))
+    picked = _picked(names, shape.key, keys)
+    return transaction.connection.executemany(sql, _bound(transaction, shape, shape.key, picked))
+
+
+def _picked(names: Names, order: Names, rows: Rows) -> Rows:
+    if names == order:
+        return rows
+    if len(order) == 1:
+        place = names.index(order[0])
+        return [(row[place],) for row in rows]
+    return list(map(itemgetter(*map(names.index, order)), rows))
 
 
 def _bound(
-    transaction: Transaction, shape: TableShape, names: Sequence[str], rows: Sequence[Values]
+    transaction: Transaction, shape: TableShape, names: Names, rows: Rows
 ) -> list[Sequence[Any]]:
     bound_row = transaction.application.bound_row
     columns = [shape.column(name) for name in names]
     try:
-        return [bound_row(columns, [row[name] for name in names]) for row in rows]
+        return [bound_row(columns, row) for row in rows]
     except ValueError as error:
         raise CannotHold(f"a column of table {shape.name!r} cannot hold a value: {error}") from None
 
@@ -64,7 +83,7 @@ def _marked(
 
 
 @lru_cache(maxsize=SHAPES_KEPT)
-def _insert_sql(application: ApplicationTables, shape: TableShape, names: tuple[str, ...]) -> str:
+def _insert_sql(application: ApplicationTables, shape: TableShape, names: Names) -> str:
     marked = _marked(application, shape, names)
     return (
         f"INSERT INTO {quoted(shape.name)} ({listed(names)}) {application.overriding}"
@@ -73,7 +92,7 @@ def _insert_sql(application: ApplicationTables, shape: TableShape, names: tuple[
 
 
 @lru_cache(maxsize=SHAPES_KEPT)
-def _update_sql(application: ApplicationTables, shape: TableShape, changed: tuple[str, ...]) -> str:
+def _update_sql(application: ApplicationTables, shape: TableShape, changed: Names) -> str:
     marked = _marked(application, shape, (*changed, *shape.key))
     sets = ", ".join(f"{quoted(name)} = {marked[name]}" for name in changed)
     where = " AND ".join(f"{quoted(name)} = {marked[name]}" for name in shape.key)

@@ -118,25 +118,24 @@ def put_versions(
     columns: Mapping[RowKey, str] = MappingProxyType({}),
 ) -> None:
     """Store the versions that rows have now; ``columns`` is for the policy of that name."""
-    transaction.execute_many(
-        _PUT, (_values(key, version, columns.get(key)) for key, version in versions.items())
+    transaction.insert_rows(
+        _PUT,
+        [
+            (
+                *key,
+                version.origin,
+                version.epoch,
+                version.seq,
+                version.hlc,
+                version.causal_length,
+                version.authority,
+                columns.get(key),
+            )
+            for key, version in versions.items()
+        ],
     )
 
 
 def put_version(transaction: Transaction, key: RowKey, version: Version) -> None:
     """Store the version that a row has now."""
-    transaction.execute(_PUT, _values(key, version, None))
-
-
-def _values(key: RowKey, version: Version, columns: str | None) -> dict[str, Any]:
-    return {
-        "table_name": key.table_name,
-        "pk_json": key.pk_json,
-        "origin": version.origin,
-        "epoch": version.epoch,
-        "seq": version.seq,
-        "hlc": version.hlc,
-        "causal_length": version.causal_length,
-        "authority": version.authority,
-        "column_versions": columns,
-    }
+    put_versions(transaction, {key: version})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -63,6 +63,10 @@ def known_of(node: SimNode) -> dict[str, tuple[int, int]]:
     log.seal_all(node.database)
     with node.database.read() as reader:
         return peers.known(reader)
+
+
+def _lines(group: Iterable[Change]) -> Iterator[tuple[None, Change]]:
+    return ((None, change) for change in group)
 
 
 class SimNode:
@@ -168,10 +172,12 @@ class SimNode:
                 with applying(transaction, source_node=packet.sender, at=at) as applier:
                     if start == 0:
                         applier.retry_all()
-                    for group in batch:
-                        applied.append(applier.apply((None, change) for change in group))
-                        if crash_after is not None and len(applied) > crash_after:
-                            raise Crash
+                    whole = batch
+                    if crash_after is not None:
+                        whole = batch[: max(0, crash_after + 1 - len(applied))]
+                    applied += applier.apply_all(map(_lines, whole))
+                    if crash_after is not None and len(applied) > crash_after:
+                        raise Crash
                 receipt.reach(transaction, packet.meta, batch[-1][-1].lsn, at=at)
         self.database.run(
             lambda t: receipt.finish(t, packet.meta, packet.checked, result="", at=self.clock.now())
