@@ -163,7 +163,7 @@ class Placement(Outcome):
         if now is None and row is not None:
             now = self.unversioned()
         if policy.rows == "columns":
-            place_columns(self, table, change, key, incoming, row, values, now)
+            place_columns(self, table, change, key, incoming, row, values, now, base)
         elif now is None or self.follows(now, change, base, incoming, policy):
             self.write(table, change, key, row, values, incoming)
         elif now.id == incoming.id:

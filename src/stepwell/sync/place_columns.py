@@ -23,10 +23,11 @@ def place_columns(
     row: Values | None,
     values: Values | None,
     now: Version | None,
+    base: str | None,
 ) -> None:
-    """Join a change with the row that is there; ``now`` is its version."""
+    """Join a change with the row that is there; ``now`` is its version, ``base`` what it knew."""
     policy = placement.scene.policy(table.name)
-    if now is not None and now.id == incoming.id != change.base:
+    if now is not None and now.id == incoming.id != base:
         return
     state = None
     if now is not None:
@@ -39,7 +40,7 @@ def place_columns(
         before = decode_values(change.before)
     image = None if values is None else {**(row or {}), **values}
     merged = merge(policy, state, Write(incoming, image, before, is_birth))
-    if now is not None and now.id != change.base:
+    if now is not None and now.id != base:
         _record_merged(placement, change, key, Side(now, row), Side(incoming, image), merged)
     result = merged.row
     if not holds(table.shape, row, result.values):

@@ -485,3 +485,17 @@ def test_what_is_not_there_or_closed_cannot_be_decided(node: Make, at: datetime)
         assert "applied" == get_quarantined(reader, 1).outcome
     with pytest.raises(CannotResolve, match=r"^cannot reopen conflict 1 .*: it waits already$"):
         main.database.run(lambda t: reopen(t, 1, at=at, actor="test"), what="reopen")
+
+
+@pytest.mark.parametrize("rows_policy", ["lww", "columns"])
+def test_a_key_that_one_transaction_gives_up_and_takes_again_is_there(
+    rows_policy: Any, node: Make, at: datetime
+) -> None:
+    """Goal: the second change of a row in a group is no duplicate of the first."""
+    policy = Policy(rows=rows_policy)
+    shop, main = node("shop-1", policy=policy), node("main", policy=policy, receives=True)
+    write(shop, "INSERT INTO item VALUES (1, 'a', 1), (2, 'b', 2)")
+    write(shop, "DELETE FROM item WHERE id = 1", "UPDATE item SET id = 1 WHERE id = 2")
+
+    assert ["applied", "applied"] == results(send(shop, main, at=at))
+    assert [{"id": 1, "code": "b", "n": 2}] == item(main) == item(shop)
