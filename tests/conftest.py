@@ -4,6 +4,7 @@ import signal
 
 from hypothesis import Phase, settings
 
+from tests.cluster import cluster
 from tests.postgresql import (
     _administrator,
     _emptied,
@@ -18,6 +19,7 @@ __all__ = [
     "_administrator",
     "_emptied",
     "_numbers",
+    "cluster",
     "database_url",
     "new_postgresql_database",
     "postgresql_database_url",

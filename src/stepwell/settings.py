@@ -131,6 +131,9 @@ class Settings:
         doctor_auto_repair: Codes of findings whose repair it may do by itself.
         pools: Name and size of each pool; see :mod:`stepwell.repository.pools`.
         max_recoveries: How often registered work whose worker died goes on by itself (S191).
+        dask_scheduler: The address of the scheduler that ``executor="dask"`` uses. Empty: that of
+            the program's Dask client or of Dask's own configuration, else worker processes of this
+            machine, for as long as they are needed.
         backup_folder: Where copies stand, relative to that folder; only ``backups`` is made when it
             is missing, any other must be there.
         log_format: How the command line logs: ``text`` for people, ``json`` for programs.
@@ -158,6 +161,7 @@ class Settings:
     doctor_auto_repair: tuple[str, ...] = ()
     pools: dict[str, PoolSize] = field(default_factory=dict)
     max_recoveries: Count = 3
+    dask_scheduler: str = ""
     backup_folder: str = "backups"
     log_format: Literal["text", "json"] = "text"
     notify: dict[str, ChannelSettings] = field(default_factory=dict)
@@ -392,6 +396,7 @@ _RULES = {
     "doctor_auto_repair": "a list of codes of findings",
     "pools": "a section [pools] of names and whole numbers, 0 or more",
     "max_recoveries": "0 or more",
+    "dask_scheduler": "an address such as 'tcp://10.0.0.5:8786', or empty",
     "backup_folder": "a path, such as 'backups' or '/mnt/usb'",
     "log_format": "'text' or 'json'",
     "notify": "sections [notify.NAME] with a command or a webhook",

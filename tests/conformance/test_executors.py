@@ -39,19 +39,6 @@ def executor(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
-    """A Dask cluster of this machine; its client is the program's."""
-    from distributed import Client, LocalCluster
-
-    with (
-        # Port 0 is any that is free: another cluster on this machine may have the usual one.
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
-        Client(cluster),
-    ):
-        yield
-
-
 @pytest.fixture
 def node(database_url: str) -> Iterator[Node]:
     with new_node(database_url) as node:

@@ -30,6 +30,7 @@
     ├── ItemError                        the ready-made readers and writers
     │   ├── ItemSourceMissing            └── MalformedItem
     ├── JobFileUnreadable                a job file that is not there, or is none
+    ├── ClusterUnreachable               no scheduler of a cluster answers
     ├── LockError                        named locks
     │   ├── LockHeld                     ├── NoSuchLock
     │   └── LostLock
@@ -140,6 +141,7 @@ from stepwell.errors.error import (
 )
 from stepwell.errors.others import (
     ChannelFailed,
+    ClusterUnreachable,
     InvalidSetting,
     InvalidStateFile,
     ItemError,
@@ -306,6 +308,7 @@ __all__ = [
     "BundleTorn",
     "BundleDamaged",
     "BundleTooLarge",
+    "ClusterUnreachable",
     "CompressionMissing",
     "NoSuchPeer",
     "InvalidPeer",

@@ -48,6 +48,12 @@ class StateAlreadyImported(StepwellError):
         )
 
 
+class ClusterUnreachable(StepwellError):
+    """No scheduler answers where a cluster should be; no partition has run."""
+
+    kind = Kind.UNAVAILABLE
+
+
 class LockError(StepwellError):
     """A lock was asked for in a way that can never work: no name, no mode, twice by one thread."""
 

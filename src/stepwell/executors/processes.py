@@ -21,17 +21,16 @@ from concurrent.futures import wait as wait_for
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from threading import Lock, Thread
 from types import ModuleType
 from typing import Any
 
+from stepwell.executors.worker import Marks, WorkerDied, run_numbered, share_marks
+
 WORKERS_MAX = 61  # What Windows can wait for.
 SENT_MAX = 2  # A worker that is done finds its next task waiting.
 FAILED_STARTS_MAX = 3  # In a row; then it is not the task's fault.
-
-
-class WorkerDied(Exception):
-    """A worker process ended without an answer to the task that it had begun."""
 
 
 def processes_of_this_machine() -> int:
@@ -182,7 +181,8 @@ class ProcessExecutor(Executor):
             begun = lost[0]
             worker.sent.remove(begun)
             self._take_back(worker)
-        begun.fail(WorkerDied("its worker process ended without an answer, as if it was killed"))
+        why = "its worker process ended without an answer, as if it was killed"
+        begun.fail(WorkerDied(why, begun=worker.parts_begun(begun)))
         self._send()
 
     def _take_back(self, worker: _Worker) -> None:
@@ -199,7 +199,8 @@ class _Worker:
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self.pool = ProcessPoolExecutor(1, context, initializer=_begin)
+        self._marks: Marks = context.RawArray("q", 2)
+        self.pool = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(self._marks,))
         self.started: Future[None] | None = None
         self.sent: deque[_Task] = deque()
 
@@ -208,6 +209,10 @@ class _Worker:
         with _without_the_program():
             self.started = self.pool.submit(_ready)
         return self.started
+
+    def parts_begun(self, task: _Task) -> int:
+        """How many parts of a task that it has not answered had begun."""
+        return self._marks[1] if self._marks[0] == task.number else 0
 
     def failed_to_start(self) -> bool:
         """Whether it is known that it never came to work."""
@@ -222,6 +227,7 @@ class _Task:
         self, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
     ) -> None:
         self.future: Future[Any] = Future()
+        self.number = next(_NUMBERS)
         self._call = (function, arguments, options)
         self._has_begun = False
         self._answer: Future[Any] | None = None
@@ -234,7 +240,7 @@ class _Task:
     def send(self, pool: ProcessPoolExecutor) -> Future[Any]:
         """Have it run there."""
         function, arguments, options = self._call
-        self._answer = pool.submit(function, *arguments, **options)
+        self._answer = pool.submit(run_numbered, self.number, function, arguments, options)
         return self._answer
 
     def was_answered(self) -> bool:
@@ -250,6 +256,7 @@ class _Task:
             self.future.set_exception(error)
 
 
+_NUMBERS = count(1)
 _HIDING = Lock()
 
 
@@ -271,8 +278,9 @@ def _without_the_program() -> Iterator[None]:
 # --- in the worker ------------------------------------------------------------------------------
 
 
-def _begin() -> None:
+def _begin(marks: Marks) -> None:
     """A stop is for the parent, which asks for it in its own way; without the parent, end."""
+    share_marks(marks)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Thread(target=_end_with_parent, name="stepwell-parent", daemon=True).start()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, func, select, text, update
 
@@ -80,14 +80,18 @@ STOP_REST = Prepared(
     .values(status=text("'STOPPED'"), end_time=bindparam("end_time"))
 )
 # An executor may run one attempt twice at a time: the first commit behind a position counts.
+_AT_POSITION = (
+    *_HELD,
+    _p.status == text("'STARTED'"),
+    _p.chunk_number == bindparam("from_chunk_"),
+    _p.commit_count == bindparam("from_commits_"),
+)
+HOLD_POSITION = Prepared(
+    update(batch_partition_execution).where(*_AT_POSITION).values(status=text("'STARTED'"))
+)
 SAVE_POSITION = Prepared(
     update(batch_partition_execution)
-    .where(
-        *_HELD,
-        _p.status == text("'STARTED'"),
-        _p.chunk_number == bindparam("from_chunk_"),
-        _p.commit_count == bindparam("from_commits_"),
-    )
+    .where(*_AT_POSITION)
     .values(
         {
             _p[name]: bindparam(name)
@@ -269,6 +273,20 @@ def _record_rollbacks(
         _expect(transaction.execute_many(RECORD_ROLLBACKS, rows), len(rows), step)
 
 
+def hold_partition(
+    transaction: Transaction, step: StepExecution, number: int, *, behind: PartitionPosition
+) -> None:
+    """Before anything is written: nobody has gone on from here, nor does until the commit.
+
+    Else the user's own statements would meet the rows of the other run first.
+
+    Raises:
+        LostOwnership, Overtaken: as ``save_partition``.
+    """
+    updated = transaction.execute(HOLD_POSITION, _at_position(step, number, behind))
+    _expect_held(transaction, updated, step, number)
+
+
 def save_partition(
     transaction: Transaction,
     step: StepExecution,
@@ -290,19 +308,29 @@ def save_partition(
     updated = transaction.execute(
         SAVE_POSITION,
         {
-            "id_": step.step_execution_id,
-            "number_": number,
-            "fence_": step.fence,
+            **_at_position(step, number, behind),
             "context": context,
             "chunk_number": position.chunk_number,
             "reader_checkpoint": position.reader_checkpoint,
             "writer_checkpoint": position.writer_checkpoint,
             **{name: getattr(position.metrics, name) for name in METRICS},
-            "from_chunk_": behind.chunk_number,
-            "from_commits_": behind.metrics.commit_count,
         },
     )
-    if updated != 1 and _is_held(transaction, step, number):
+    _expect_held(transaction, updated, step, number)
+
+
+def _at_position(step: StepExecution, number: int, behind: PartitionPosition) -> dict[str, Any]:
+    return {
+        "id_": step.step_execution_id,
+        "number_": number,
+        "fence_": step.fence,
+        "from_chunk_": behind.chunk_number,
+        "from_commits_": behind.metrics.commit_count,
+    }
+
+
+def _expect_held(reader: Reader, updated: int, step: StepExecution, number: int) -> None:
+    if updated != 1 and _is_held(reader, step, number):
         raise Overtaken(
             f"cannot record partition {number} of step {step.step_name!r}"
             f" (execution {step.execution_id}): another run of it has committed meanwhile",

@@ -26,6 +26,7 @@ from stepwell.repository.executions import (
 from stepwell.repository.owners import WORKING, Owner, find_owner, live_owners
 from stepwell.repository.queue import Place, list_waiting, places_in_queue
 from stepwell.repository.requests import open_stop_request
+from stepwell.repository.steps import list_steps
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,12 @@ def explain(database: Database, execution_id: int, *, at: datetime) -> Why:
             owner = find_owner(reader, record.owner_id)
             request = open_stop_request(reader, execution_id)
             asked = None if request is None else (request.actor, request.reason)
+            waits_for = _waits_for(reader, execution_id)
     # Whether somebody is alive is asked outside: on PostgreSQL it needs a transaction of its own.
     if record.owner_id is None:
         return _explain_waiting(database, seen, at)[0]
     dead = database.liveness.is_dead(record.owner_id)
-    return Why(record, (_owned(record, owner, asked, is_dead=dead),), None, at)
+    return Why(record, (_owned(record, owner, asked, waits_for, is_dead=dead),), None, at)
 
 
 def explain_queue(
@@ -152,6 +154,7 @@ def _owned(
     record: JobExecution,
     owner: Owner | None,
     asked: tuple[str, str | None] | None,
+    waits_for: str,
     *,
     is_dead: bool,
 ) -> Reason:
@@ -173,7 +176,17 @@ def _owned(
     if record.batch_status is BatchStatus.STOPPING:
         fact = f"{name} stops it after its current chunk{step}"
         return Reason("stopping", fact, None, record.last_updated)
-    return Reason("running", f"{name} runs it{step}", None, record.start_time)
+    return Reason("running", f"{name} runs it{step}{waits_for}", None, record.start_time)
+
+
+def _waits_for(reader: Reader, execution_id: int) -> str:
+    """What the partitions that were handed out wait for: their step says so in its row."""
+    waits = (
+        step.progress_label
+        for step in list_steps(reader, execution_id)
+        if step.batch_status.is_running and step.partition_total is not None
+    )
+    return next((f", which {what}" for what in waits if what), "")
 
 
 def _of_its_own(reader: Reader, record: JobExecution, at: datetime) -> list[Reason]:

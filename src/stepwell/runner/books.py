@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from stepwell.database.transaction import Transaction
 from stepwell.execution.json import to_json
 from stepwell.execution.records import PartitionPosition, SkippedItem, StepExecution
-from stepwell.repository.partitions import save_partition
+from stepwell.repository.partitions import hold_partition, save_partition
 from stepwell.repository.steps import insert_skips
 from stepwell.runner.running import RunningExecution
 from stepwell.runner.step_transaction import logged_when_slow
@@ -87,6 +87,8 @@ class PartitionBooks:
     def transaction(self) -> Iterator[PartitionTransaction]:
         """One write transaction on a connection of this thread's own (S194)."""
         with self._running.repository.database.write() as transaction:
+            if self._running.may_run_twice:
+                hold_partition(transaction, self.step, self.number, behind=self.position)
             work = PartitionTransaction(self, transaction)
             with logged_when_slow(self.step, self._running.clock):
                 yield work

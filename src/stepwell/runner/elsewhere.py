@@ -1,28 +1,27 @@
 """In another process: partitions of an execution that this process does not own (S194).
 
 Guarantees: what is written here is written under the owner's fence, to the rows of the partitions
-alone; a stop is read from the database at most once a second; results are answered, and recorded by
-the owner.
+alone; a stop is read from the database at most once a second, or brought by a cluster; results are
+answered, and recorded by the owner.
 """
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from typing import Any
 
 from stepwell.clock import Clock
-from stepwell.database.connect import Database, open_database
-from stepwell.database.dialect import DatabaseOptions
+from stepwell.database.place import refuse_another_place
+from stepwell.errors import CannotOpenDatabase
 from stepwell.execution.json import from_json
 from stepwell.execution.records import Partition
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus
+from stepwell.executors.worker import mark_begun
 from stepwell.job.parameters import restore_parameters
 from stepwell.job.step import PartitionedStep
-from stepwell.logs import follow_parent
 from stepwell.repository.executions import find_execution
 from stepwell.repository.partitions import unanswered
 from stepwell.repository.plans import held
@@ -31,6 +30,7 @@ from stepwell.runner.context import JobContext
 from stepwell.runner.running import RunningExecution
 from stepwell.runner.share import PartitionWork, Told
 from stepwell.runner.task import Brief, Task, to_wire
+from stepwell.runner.workshop import WORKSHOP, StepKey, key_of
 
 ASK_AGAIN_S = 1.0
 
@@ -38,17 +38,36 @@ ASK_AGAIN_S = 1.0
 def run_task(task: Task) -> list[Told]:
     """Run the partitions of a task; the answer is what was told of them, in order."""
     told: list[Told] = []
-    try:
-        work, database = _WORKSHOP.work_for(task.brief)
-    except Exception as error:  # An import of the user's may raise whatever it likes.
-        return _none_could_run(task.partitions, error)
-    first, last = task.partitions[0].number, task.partitions[-1].number
-    with database.read() as reader:
-        reached = held(reader, task.brief.step, first=first, last=last)
-    # What has ended meanwhile, or is held by nobody any more, does not run again (S194).
-    partitions = [partition for partition in task.partitions if partition.number in reached]
-    work.run_range(partitions, reached, told.append)
+    brief, partitions, reached = task
+    with WORKSHOP.using(brief):
+        try:
+            if brief.asks:
+                refuse_another_place(brief.url, brief.place)
+            work = WORKSHOP.work_for(brief, _make_work)
+            if brief.asks:
+                first, last = partitions[0].number, partitions[-1].number
+                with WORKSHOP.repository_for(brief).database.read() as reader:
+                    reached = held(reader, brief.step, first=first, last=last)
+                # What has ended meanwhile, or is held by nobody any more, does not run (S194).
+                partitions = [one for one in partitions if one.number in reached]
+        except CannotOpenDatabase as error:
+            return [error]  # Not the partitions' fault: the step cannot go on here.
+        except Exception as error:  # An import of the user's may raise whatever it likes.
+            return _none_could_run(partitions, error)
+        work.run_range(_marked(partitions), reached, told.append)
     return to_wire(told)
+
+
+def stop_here(step: StepKey) -> None:
+    """A cluster brings a stop: what runs here of this step, or comes late, is to end (S194)."""
+    WORKSHOP.stop(step)
+
+
+def _marked(partitions: Sequence[Partition]) -> Iterator[Partition]:
+    """Say of each partition that it has begun, before it does."""
+    for begun, partition in enumerate(partitions, start=1):
+        mark_begun(begun)
+        yield partition
 
 
 def _none_could_run(partitions: Sequence[Partition], error: Exception) -> list[Told]:
@@ -59,16 +78,32 @@ def _none_could_run(partitions: Sequence[Partition], error: Exception) -> list[T
 class RunningElsewhere(RunningExecution):
     """An execution as a worker process sees it: its owner is another process."""
 
-    def __init__(self, repository: JobRepository, brief: Brief) -> None:
-        super().__init__(repository, brief.job)
+    def __init__(self, brief: Brief) -> None:
+        super().__init__(None, brief.job)
         self._steps[brief.step.step_execution_id] = brief.step
+        self._brief = brief
+        self.may_run_twice = brief.may_run_twice
+        self._clock = Clock()
         self._asked_at = float("-inf")
         self.stop_requested = self._ask
+        WORKSHOP.tell_stop(key_of(brief), self.stop_flag)
+
+    @property
+    def repository(self) -> JobRepository:
+        """Opened when it is needed: a function may do without the database."""
+        return WORKSHOP.repository_for(self._brief)
+
+    @property
+    def clock(self) -> Clock:
+        """This process's own."""
+        return self._clock
 
     def _ask(self) -> bool:
         """Whether the owner has taken a stop, or is the owner no more (S194)."""
         if self.stop_flag.is_set():
             return True
+        if not self._brief.asks:
+            return False  # The cluster brings it.
         now = self.clock.monotonic()
         if now - self._asked_at < ASK_AGAIN_S:
             return False
@@ -111,49 +146,9 @@ class RunningElsewhere(RunningExecution):
                 self.call_stops()
 
 
-class _Workshop:
-    """What a worker process keeps between two tasks: the open database, the work of one step."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()  # A cluster's worker may run several tasks at a time.
-        self._database: Database | None = None
-        self._repository: JobRepository
-        self._opened: tuple[str, DatabaseOptions] | None = None
-        self._works: dict[tuple[int, int], PartitionWork] = {}
-
-    def work_for(self, brief: Brief) -> tuple[PartitionWork, Database]:
-        """The work of the brief's step, made for its first task, and its database."""
-        with self._lock:
-            database = self._database_for(brief)
-            key = (brief.step.step_execution_id, brief.step.fence)
-            work = self._works.get(key)
-            if work is None:
-                self._works.clear()
-                work = self._works[key] = _make_work(brief, self._repository)
-            return work, database
-
-    def _database_for(self, brief: Brief) -> Database:
-        if self._database is None or self._opened != (brief.url, brief.options):
-            follow_parent()
-            self._works.clear()
-            self.close()
-            self._database = open_database(brief.url, options=brief.options)
-            # One for all its steps: it is an owner by itself when a step locks something.
-            self._repository = JobRepository(self._database, Clock())
-            self._opened = (brief.url, brief.options)
-        return self._database
-
-    def close(self) -> None:
-        """Close the database, if one was opened."""
-        database, self._database = self._database, None
-        if database is not None:
-            self._repository.locks.close()
-            database.close()
-
-
-def _make_work(brief: Brief, repository: JobRepository) -> PartitionWork:
+def _make_work(brief: Brief) -> PartitionWork:
     """Rebuild the contexts from the brief (S75) and import what runs a partition."""
-    running = RunningElsewhere(repository, brief)
+    running = RunningElsewhere(brief)
     model = None if brief.model is None else brief.model.load()
     parameters = restore_parameters(brief.job.job_name, model, brief.job.parameters).value
     data = from_json(brief.job_context)
@@ -174,7 +169,3 @@ def _make_work(brief: Brief, repository: JobRepository) -> PartitionWork:
 
 class _Told:
     """Stands for the analyzer, which lives in the owner's process."""
-
-
-_WORKSHOP = _Workshop()
-atexit.register(_WORKSHOP.close)

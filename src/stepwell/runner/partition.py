@@ -47,13 +47,10 @@ from stepwell.runner.counters import add_metrics
 from stepwell.runner.plan import Planned, make_plan
 from stepwell.runner.pool import Pool, open_pool
 from stepwell.runner.running import RunningExecution
-from stepwell.runner.share import Fault, Payload, Told
+from stepwell.runner.share import Fault, Payload, Told, Waits
 from stepwell.runner.whole import Whole
 
 logger = logging.getLogger("stepwell.runner")
-
-RANGE_S = 0.01  # Small partitions travel together until they fill about this much work.
-RANGE_MAX = 64
 
 
 @dataclass
@@ -228,7 +225,7 @@ class PartitionRunner:
         while tasks or (waiting and self._hands_out()):
             told, ended_tasks = self._take_events(wait=tasks > 0)
             tasks -= ended_tasks
-            size = self._range_size() if pool.has_ranges else 1
+            size = self._range_size(pool)
             ranges: list[list[Partition]] = []
             while waiting and tasks + len(ranges) < pool.ahead and self._hands_out():
                 ranges.append([waiting.popleft() for _ in range(min(size, len(waiting)))])
@@ -258,12 +255,21 @@ class PartitionRunner:
             wait = False
             if isinstance(event, int):
                 tasks += event
+            elif isinstance(event, Waits):
+                self._tell_waiting(event.what)
             elif isinstance(event, Fault):
                 self._fail_with(event.error)
             elif isinstance(event, BaseException):
                 raise event
             else:
                 told.append(event)
+
+    def _tell_waiting(self, what: str | None) -> None:
+        """In the log, and in the step's row, where ``why`` reads it."""
+        step = self._running.step(self._id)
+        if what is not None:
+            logger.warning("step %r of execution %s %s", step.step_name, step.execution_id, what)
+        self._running.save_progress(self._id, self._context.context, progress_label=what)
 
     def _fail_with(self, error: BaseException) -> None:
         """What runs may finish and is recorded, nothing begins any more, the step fails (S140)."""
@@ -319,8 +325,8 @@ class PartitionRunner:
         name = next((one.name for one in self._partitions if one.number == number), str(number))
         return f"number {number}" if name == str(number) else f"{name!r} (number {number})"
 
-    def _range_size(self) -> int:
+    def _range_size(self, pool: Pool) -> int:
         """How many partitions travel in one task: one, until they are known to be small."""
         if self._mean_s is None:
             return 1
-        return max(1, min(RANGE_MAX, int(RANGE_S / max(self._mean_s, 1e-6))))
+        return max(1, min(pool.range_max, int(pool.range_s / max(self._mean_s, 1e-6))))

@@ -6,28 +6,27 @@ run; at the end of each range the number 1, so that nobody else has to count.
 
 from __future__ import annotations
 
+import inspect
 import os
+import sys
 from collections.abc import Iterator, Mapping
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
-from datetime import datetime
-from functools import partial
 from queue import SimpleQueue
 from threading import Event
 from typing import Any, NamedTuple, Protocol
 
 from stepwell.execution.records import Partition
-from stepwell.execution.result import Failure
 from stepwell.job.importable import is_off_thread
 from stepwell.job.step import PartitionedStep
-from stepwell.repository.partitions import unanswered
 from stepwell.repository.plans import Reached
 from stepwell.runner.context import StepContext
 from stepwell.runner.elsewhere import run_task
+from stepwell.runner.remote import RemotePool
 from stepwell.runner.running import RunningExecution
 from stepwell.runner.share import PartitionWork, Told
-from stepwell.runner.task import Brief, Task, from_wire, make_brief
+from stepwell.runner.task import Brief, Task, make_brief
 
 THREADS_MAX = min(32, (os.cpu_count() or 1) + 4)  # As concurrent.futures has it.
 
@@ -37,11 +36,13 @@ class Pool(Protocol):
 
     Attributes:
         ahead: How many ranges it may have at a time.
-        has_ranges: Whether small partitions should travel together.
+        range_s: Small partitions travel together until they fill about this much work.
+        range_max: So many travel together at most.
     """
 
     ahead: int
-    has_ranges: bool
+    range_s: float
+    range_max: int
 
     def submit(self, partitions: list[Partition]) -> None:
         """Have a range run."""
@@ -54,7 +55,8 @@ class InlinePool:
     """Runs each partition on the thread that submits it: one at a time, in order."""
 
     ahead = 1
-    has_ranges = False
+    range_s = 0.0
+    range_max = 1
 
     def __init__(
         self, work: PartitionWork, reached: Mapping[int, Reached], events: SimpleQueue[Told]
@@ -74,7 +76,8 @@ class InlinePool:
 class ThreadPool(InlinePool):
     """Runs ranges on the threads of an executor."""
 
-    has_ranges = True
+    range_s = 0.01
+    range_max = 64
 
     def __init__(
         self,
@@ -93,73 +96,6 @@ class ThreadPool(InlinePool):
         self._executor.submit(
             copy_context().run, self._work.run_range, partitions, self._reached, self._tell
         )
-
-
-class _Remote(NamedTuple):
-    """An executor of other processes, and how many ranges it may have at a time.
-
-    ``cancels``: what it cancels has not begun. A cluster gives up what runs there too; it reads the
-    stop from the database.
-    """
-
-    executor: Executor
-    ahead: int
-    cancels: bool
-
-
-class RemotePool:
-    """Sends ranges to other processes, and tells what they answer."""
-
-    has_ranges = True
-
-    def __init__(
-        self,
-        brief: Brief,
-        events: SimpleQueue[Told],
-        remote: _Remote,
-        running: RunningExecution,
-    ) -> None:
-        self.ahead = remote.ahead
-        self._brief = brief
-        self._events = events
-        self._executor = remote.executor
-        self._cancels = remote.cancels
-        self._running = running
-        self._out: set[Future[list[Told]]] = set()
-
-    def submit(self, partitions: list[Partition]) -> None:
-        """Send them as one task."""
-        sent_at = self._running.clock.now()
-        future = self._executor.submit(run_task, Task(self._brief, partitions))
-        self._out.add(future)
-        future.add_done_callback(partial(self._answered, partitions, sent_at))
-
-    def cancel(self) -> None:
-        """What has not begun does not begin any more, as far as the executor can tell."""
-        if self._cancels:
-            for future in list(self._out):
-                future.cancel()
-
-    def _answered(
-        self, partitions: list[Partition], sent_at: datetime, future: Future[list[Told]]
-    ) -> None:
-        """On whatever thread the executor calls back from."""
-        self._out.discard(future)
-        put = self._events.put
-        try:
-            for told in future.result():
-                put(from_wire(told))
-        except CancelledError:
-            pass  # They stay unstarted.
-        except BrokenExecutor as error:
-            put(error)  # It answers nothing any more: the step cannot go on.
-        except Exception as error:
-            # Whatever it was, a worker that died say: nobody knows how far they came (S160).
-            failure, now = Failure.of(error), self._running.clock.now()
-            for partition in partitions:
-                put(unanswered(partition, failure, started_at=sent_at, at=now))
-        finally:
-            put(1)
 
 
 @contextmanager
@@ -181,11 +117,14 @@ def open_pool(
     executor: Any = definition.executor
     wanted = max(1, min(workers or partition_count, partition_count))
     if is_off_thread(definition):
-        brief = make_brief(running, definition, context)
-        with _remote_executor(executor, workers, wanted) as remote:
-            pool = RemotePool(brief, events, remote, running)
-            with _halting(halt, pool):
-                yield pool
+        # A function on a cluster does without the database, unless it uses it itself.
+        asks = executor != "dask" or not inspect.isroutine(definition.run)
+        once = executor == "processes" or _is_process_pool(executor)
+        brief = make_brief(running, definition, context, asks=asks, may_run_twice=not once)
+        opened = _open_cluster if executor == "dask" else _open_remote
+        remote = _Remote(brief, reached, events, running)
+        with opened(remote, executor, workers, wanted) as pool, _halting(halt, pool):
+            yield pool
         return
     step = running.step(context.step_execution_id)
     work = PartitionWork(running, context.job, step, definition, halt)
@@ -214,26 +153,54 @@ def _halting(halt: Event, pool: Pool) -> Iterator[None]:
         raise
 
 
+class _Remote(NamedTuple):
+    """What every pool of other processes needs."""
+
+    brief: Brief
+    reached: Mapping[int, Reached]
+    events: SimpleQueue[Told]
+    running: RunningExecution
+
+    def pool_on(self, executor: Executor, *, ahead: int, cancels: bool) -> Pool:
+        """A pool on any executor."""
+
+        def submit(task: Task, _attempt: int) -> Future[list[Told]]:
+            return executor.submit(run_task, task)
+
+        return RemotePool(*self, submit, ahead=ahead, cancels=cancels)
+
+
 @contextmanager
-def _remote_executor(executor: Any, workers: int, wanted: int) -> Iterator[_Remote]:
+def _open_remote(remote: _Remote, executor: Any, workers: int, wanted: int) -> Iterator[Pool]:
     # Imported when they are needed: a job on threads pays for neither.
-    if executor == "dask":
-        from stepwell.executors.dask import dask_executor
+    from stepwell.executors.processes import ProcessExecutor, processes_of_this_machine
 
-        with dask_executor() as (cluster, threads):
-            # A cluster may grow meanwhile: it never has more than may run.
-            yield _Remote(cluster, min(wanted, 2 * threads), cancels=False)
-    elif executor == "processes":
-        from stepwell.executors.processes import ProcessExecutor, processes_of_this_machine
-
+    if executor == "processes":
         size = wanted if workers else min(wanted, processes_of_this_machine())
         with ProcessExecutor(size) as own:
-            yield _Remote(own, 2 * size, cancels=True)
+            yield remote.pool_on(own, ahead=2 * size, cancels=True)
     else:
-        from concurrent.futures import ProcessPoolExecutor
+        tells = _is_process_pool(executor)
+        yield remote.pool_on(executor, ahead=_ahead(executor, wanted), cancels=tells)
 
-        tells = isinstance(executor, ProcessPoolExecutor)
-        yield _Remote(executor, _ahead(executor, wanted), cancels=tells)
+
+def _is_process_pool(executor: Any) -> bool:
+    """Asked without importing it: a job on threads does without."""
+    known = sys.modules.get("concurrent.futures.process")
+    return known is not None and isinstance(executor, known.ProcessPoolExecutor)
+
+
+@contextmanager
+def _open_cluster(remote: _Remote, _name: str, workers: int, wanted: int) -> Iterator[Pool]:
+    from stepwell.executors.dask import dask_executor
+    from stepwell.executors.processes import processes_of_this_machine
+    from stepwell.runner.cluster import ClusterPool
+
+    size = wanted if workers else min(wanted, processes_of_this_machine())
+    with dask_executor(remote.running.dask_scheduler, size) as cluster:
+        pool = ClusterPool(*remote, cluster, wanted=wanted)
+        with pool.watched():
+            yield pool
 
 
 def _ahead(executor: Executor, wanted: int) -> int:

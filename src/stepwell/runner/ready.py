@@ -37,6 +37,7 @@ class ReadyJob:
     timeout_s: float | None
     max_recoveries: int | None
     succession: Succession
+    dask_scheduler: str = ""
 
     def owned(self, owner_id: int, **origin: Any) -> NewExecution:
         """An execution that belongs to this process from its birth (S29)."""
@@ -53,7 +54,14 @@ class ReadyJob:
 
     def work(self, created: CreatedExecution) -> Work:
         """What it takes to run the execution that was recorded."""
-        return Work(created, self.job, self.resolved.value, self.succession, self.timeout_s)
+        return Work(
+            created,
+            self.job,
+            self.resolved.value,
+            self.succession,
+            self.timeout_s,
+            self.dask_scheduler,
+        )
 
     def _new(self, **origin: Any) -> NewExecution:
         return NewExecution(
@@ -144,6 +152,7 @@ class ReadyJobs:
             priority=section.priority or 0,
             timeout_s=section.timeout_s or job.timeout_s,
             max_recoveries=self._settings.max_recoveries if recoveries is None else recoveries,
+            dask_scheduler=self._settings.dask_scheduler,
             succession=Succession(
                 attempts=section.attempts or job.attempts,
                 backoff_s=backoff if callable(backoff) else lambda _failures: float(backoff),

@@ -38,6 +38,7 @@ class Work:
         parameters: The value for user code.
         succession: What comes after it.
         timeout_s: After so many seconds it is asked to stop; None: never (S186).
+        dask_scheduler: See the setting of this name.
     """
 
     created: CreatedExecution
@@ -45,6 +46,7 @@ class Work:
     parameters: Any
     succession: Succession
     timeout_s: float | None = None
+    dask_scheduler: str = ""
 
 
 class Runner:
@@ -157,6 +159,7 @@ class Runner:
     def _adopt(self, work: Work) -> RunningExecution:
         running = RunningExecution(self._repository, work.created.execution)
         running.succession = work.succession
+        running.dask_scheduler = work.dask_scheduler
         if work.timeout_s is not None:
             running.time_out_after(work.timeout_s)
         return self._keep(running)

@@ -49,8 +49,8 @@ class RunningExecution:
         ended: Set when nothing of this execution runs here any more.
     """
 
-    def __init__(self, repository: JobRepository, job: JobExecution) -> None:
-        self.repository = repository
+    def __init__(self, repository: JobRepository | None, job: JobExecution) -> None:
+        self._repository = repository
         self.job = job
         self.stop_flag = Event()
         # For the engine: the job that is run, where another process can find it again (S193).
@@ -58,6 +58,10 @@ class RunningExecution:
         # What comes after it; and whether it is stopped because this process ends (S191).
         self.succession: Succession | None = None
         self.is_shut_down = False
+        # Whether a partition of it may run in two places at a time (S194).
+        self.may_run_twice = False
+        # Where the Dask executor's scheduler is; empty: wherever there is one.
+        self.dask_scheduler = ""
         self._deadlines: dict[str, float] = {}
         # Whether to come to an end; bound once, because it is asked after every item.
         self.stop_requested: Callable[[], bool] = self.stop_flag.is_set
@@ -71,6 +75,12 @@ class RunningExecution:
         self.job_data: dict[str, Any] = {}
         self._saved_job_data = "{}"
         self._stoppable: list[Callable[[], None]] = []
+
+    @property
+    def repository(self) -> JobRepository:
+        """Where it is recorded."""
+        assert self._repository is not None  # Off the owner's process it is opened when needed.
+        return self._repository
 
     @property
     def execution_id(self) -> int:

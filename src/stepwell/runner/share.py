@@ -7,7 +7,7 @@ the owner alone (law 3, S145).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from threading import Event
 from typing import Any, NamedTuple
 
@@ -58,8 +58,14 @@ class Fault(NamedTuple):
     error: BaseException
 
 
+class Waits(NamedTuple):
+    """What the step waits for, in words; None: it goes on."""
+
+    what: str | None
+
+
 # An int is a number of tasks that have ended; an exception is the owner's to raise.
-Told = PartitionEnd | Payload | Fault | BaseException | int
+Told = PartitionEnd | Payload | Fault | Waits | BaseException | int
 Tell = Callable[[Told], None]
 
 
@@ -96,7 +102,7 @@ class PartitionWork:
         self._decode = TypeAdapter(annotation).validate_json
 
     def run_range(
-        self, partitions: Sequence[Partition], reached: Mapping[int, Reached], tell: Tell
+        self, partitions: Iterable[Partition], reached: Mapping[int, Reached], tell: Tell
     ) -> None:
         """Run each partition until a stop; tell each end, then that one task has ended."""
         running, halted = self._running, self._halt.is_set

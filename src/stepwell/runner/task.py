@@ -7,10 +7,11 @@ its own wire; nothing of it is stored.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from stepwell.database.dialect import DatabaseOptions
+from stepwell.database.place import place_of
 from stepwell.errors import StepwellError
 from stepwell.execution.json import from_json, to_json
 from stepwell.execution.records import JobExecution, Partition, StepExecution
@@ -18,6 +19,7 @@ from stepwell.execution.result import ElsewhereFailed, Failure
 from stepwell.job.importable import Found, Loads, Sent, find_model, find_work
 from stepwell.job.job import Job
 from stepwell.job.step import PartitionedStep
+from stepwell.repository.plans import Reached
 from stepwell.runner.context import StepContext
 from stepwell.runner.running import RunningExecution
 from stepwell.runner.share import Fault, Payload, Told
@@ -33,6 +35,10 @@ class Brief(NamedTuple):
         job_context: The JobContext's data, of which each partition has a copy (S71).
         work: Where what runs a partition is found.
         tells: Whether there is an analyzer that hears payloads.
+        place: Where a SQLite file is; see :mod:`stepwell.database.place`.
+        asks: Whether the database is asked before anything runs, and whether to stop. A function
+            on a cluster does without, unless it uses the database itself.
+        may_run_twice: Whether the executor may run a task again while its first run goes on.
     """
 
     url: str
@@ -45,17 +51,29 @@ class Brief(NamedTuple):
     job_context: str
     work: Found | Sent
     tells: bool
+    place: str | None
+    asks: bool
+    may_run_twice: bool
 
 
 class Task(NamedTuple):
-    """A range of partitions; how far each had come is read where it runs."""
+    """A range of partitions.
+
+    How far each had come is read where it runs, or told in ``reached`` where nothing is asked.
+    """
 
     brief: Brief
     partitions: Sequence[Partition]
+    reached: Mapping[int, Reached] = {}
 
 
 def make_brief(
-    running: RunningExecution, definition: PartitionedStep, context: StepContext
+    running: RunningExecution,
+    definition: PartitionedStep,
+    context: StepContext,
+    *,
+    asks: bool,
+    may_run_twice: bool,
 ) -> Brief:
     """What other processes must know of this step.
 
@@ -76,6 +94,9 @@ def make_brief(
         job_context=to_json(job.context, what="the job's context"),
         work=find_work(_definition(running), definition),
         tells=definition.analyzer is not None,
+        place=place_of(database.url),
+        asks=asks,
+        may_run_twice=may_run_twice,
     )
 
 

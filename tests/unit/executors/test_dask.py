@@ -16,11 +16,11 @@ from tests.unit.executors import calls
 
 warnings.simplefilter("error")
 if __name__ == "__main__":
-    with dask_executor() as (executor, threads):
+    with dask_executor("", 1) as executor:
         same = [executor.submit(calls.who) for _ in range(4)]
         wait(same)
         assert os.getpid() not in {future.result() for future in same}
-        assert threads >= 1
+        assert executor.thread_count() == 1
         print(executor.submit(calls.double, 3, plus=1).result())
 """
 
