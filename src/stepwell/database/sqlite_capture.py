@@ -20,6 +20,7 @@ Facts that decide their form, each found by experiment:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from stepwell.database.application import CONTEXT, RAW
 from stepwell.database.shape import TableShape, Unique, literal, qualified, quoted
@@ -51,8 +52,14 @@ def triggers(shape: TableShape, table_id: int, *, nested: bool) -> dict[str, str
 
     ``nested``: statements on the table may run inside one another.
     """
+    return dict(_texts(shape, table_id, nested))
+
+
+@lru_cache(maxsize=256)
+def _texts(shape: TableShape, table_id: int, nested: bool) -> tuple[tuple[str, str], ...]:
+    # Before every export they are compared with those that are there.
     kind = NestedTriggers if nested else Triggers
-    return kind(shape, table_id).all()
+    return tuple(kind(shape, table_id).all().items())
 
 
 class Triggers:

@@ -5,7 +5,8 @@
 
 One seed is one history, on real databases: transactions of Stepwell's own and of strangers, files
 that are lost, doubled and late, imports that end in the middle, clocks that jump, logs that are
-pruned, databases that are put back from a copy, conflicts that people settle. Then everything is
+pruned, databases that are put back from a copy, or written in two copies, tables that are altered
+behind the triggers' back, conflicts that people settle. Then everything is
 exchanged until nothing is new, and the invariants L1 to L8 of the change log are asked.
 """
 
@@ -16,10 +17,12 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
-from stepwell.errors import CannotResolve, NodeRestored
+from stepwell.errors import CannotResolve, CaptureBroken
 from stepwell.testing import sim_checks as checks
 from stepwell.testing.dice import Dice
+from stepwell.testing.sim_accidents import Accidents
 from stepwell.testing.sim_node import Crash, Packet, SimNode, known_of
 from stepwell.testing.sim_tables import ALL
 
@@ -59,7 +62,7 @@ class Simulation:
         tables = tuple(table for table in ALL if table in chosen)
         self.post: list[Packet] = []
         self.sent: list[Packet] = []
-        self._copies: dict[str, Path] = {}
+        self.accidents = Accidents(self)
         url = self.main_url or f"sqlite:///{self.folder}/main.db"
         self.nodes = [SimNode("main", url, tables, is_main=True)]
         for number in range(1, count):
@@ -116,7 +119,12 @@ class Simulation:
 
     def _send(self, node: SimNode) -> None:
         other = self.main if node is not self.main else self.dice.choose(self.shops)
-        packet = node.packet_for(other.name)
+        try:
+            packet = node.packet_for(other.name)
+        except CaptureBroken:
+            self.happened["mended"] += 1
+            self.accidents.mend(node)
+            packet = node.packet_for(other.name)
         self.sent.append(packet)
         match self.dice.below(8):
             case 0:
@@ -155,43 +163,16 @@ class Simulation:
             self.happened["pruned"] += node.sync.prune().changes
 
     def _copy(self, node: SimNode) -> None:
-        if node is self.main or node.path is None:
-            return
-        self._copies[node.name] = path = self.folder / f"{node.name}.copy"
-        node.save(path)
+        self.accidents.copy(node)
 
     def _restore(self, node: SimNode) -> None:
-        """A shop comes back from a copy: it is detected, and begins anew with the main's rows."""
-        copy = self._copies.get(node.name)
-        if copy is None or not self.dice.one_in(3) or self.main.sync.list_quarantine():
-            return
-        self.post = [p for p in self.post if p.sender != node.name]
-        self.sent = [p for p in self.sent if p.sender != node.name]
-        before = self._known_of(node)
-        node.restore(copy)
-        self.happened["restored"] += 1
-        if before > (1, node.sync.status().node.last_seq) and self.dice.one_in(2):
-            self._require_detected(node)
-        path = self.folder / f"{node.name}-{self.happened['restored']}.snapshot"
-        self.main.sync.write_snapshot(path)
-        node.sync.bootstrap(path, new_epoch=True)
+        self.accidents.restore(node)
 
-    def _known_of(self, node: SimNode) -> tuple[int, int]:
-        """The last group of a node that main has."""
-        return known_of(self.main).get(node.name, (0, 0))
+    def _clone(self, node: SimNode) -> None:
+        self.accidents.clone(node)
 
-    def _require_detected(self, node: SimNode) -> None:
-        """L7: the preflight of a file that knows more of this node than it does itself."""
-        known = known_of(self.main)[node.name]
-        own = node.sync.status().node
-        if known <= (own.epoch, own.last_seq):
-            return
-        path = self.folder / f"{node.name}-{self.happened['restored']}.jsonl"
-        self.main.sync.export(path, client=node.name)
-        refusals = node.sync.preflight(path).refusals
-        if not any(isinstance(error, NodeRestored) for error in refusals):
-            raise SimulationFailed(self._told(f"L7 {node.name} came back and nobody saw it"))
-        self.happened["detected"] += 1
+    def _alter(self, node: SimNode) -> None:
+        self.accidents.alter(node)
 
     def _person(self, node: SimNode) -> None:
         waiting = node.sync.list_conflicts(status="waiting")
@@ -213,6 +194,7 @@ class Simulation:
         for packet in self.post:
             self._node(packet.receiver).receive_what_fits(packet)
         self.post = []
+        self.accidents.alter_everywhere()
         latest = max(node.clock.now() for node in self.nodes)
         for node in self.nodes:
             node.clock.advance((latest - node.clock.now()).total_seconds() + 1)
@@ -251,6 +233,10 @@ class Simulation:
     def _node(self, name: str) -> SimNode:
         return next(node for node in self.nodes if node.name == name)
 
+    def fail(self, what: str) -> NoReturn:
+        """An invariant does not hold."""
+        raise SimulationFailed(self._told(what))
+
     def _require(self, problems: list[str], when: str) -> None:
         if problems:
             raise SimulationFailed(self._told(f"{when}:\n  " + "\n  ".join(problems[:10])))
@@ -268,7 +254,7 @@ _OPERATIONS = (
     *(["write"] * 10),
     *(["send"] * 4),
     *(["deliver"] * 6),
-    *("jump", "prune", "copy", "restore", "person"),
+    *("jump", "prune", "copy", "restore", "clone", "alter", "person"),
 )
 
 

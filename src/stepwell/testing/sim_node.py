@@ -84,6 +84,7 @@ class SimNode:
         self.tables = tables
         self.is_main = is_main
         self.clock = FrozenClock()
+        self.grown: set[str] = set()  # Tables that have one more column here.
         self.path = Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite") else None
         self._open()
         with self.database.write() as transaction:
@@ -110,11 +111,11 @@ class SimNode:
         is_sqlite = self.path is not None
         count = 1 + dice.below(3)
         statements = [
-            some_statement(dice, dice.choose(self.tables), is_sqlite=is_sqlite)
+            some_statement(dice, dice.choose(self.tables), is_sqlite=is_sqlite, grown=self.grown)
             for _ in range(count)
         ]
         if is_sqlite and dice.one_in(2):
-            self._write_as_a_stranger(statements)
+            self.write_as_a_stranger(statements)
             return
         # The application's own constraints may refuse it.
         with suppress(DatabaseError), self.sync.transaction(actor="sim") as connection:
@@ -126,7 +127,8 @@ class SimNode:
                 {"at": self._stamp(), "last": last},
             )
 
-    def _write_as_a_stranger(self, statements: list[str]) -> None:
+    def write_as_a_stranger(self, statements: list[str]) -> None:
+        """In a transaction of the driver's own."""
         with closing(sqlite3.connect(self.path or "", isolation_level=None)) as connection:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("BEGIN IMMEDIATE")
@@ -202,6 +204,15 @@ class SimNode:
             closing(sqlite3.connect(to)) as target,
         ):
             source.backup(target)
+
+    def clone(self, at: Path) -> SimNode:
+        """A copy that was put to work: another database of the same name."""
+        twin: SimNode = object.__new__(SimNode)
+        twin.name, twin.tables, twin.is_main = self.name, self.tables, self.is_main
+        twin.url, twin.path, twin.grown = f"sqlite:///{at}", at, set(self.grown)
+        twin.clock = FrozenClock(self.clock.now())
+        twin._open()
+        return twin
 
     def restore(self, copy: Path) -> None:
         """Put a copy in the place of the database."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from stepwell.testing.dice import Dice
@@ -20,6 +20,8 @@ class SimTable:
         policy: As ``sync track --policy`` takes it.
         row: The values of a new row behind its id.
         change: A SET clause.
+        columns: The names of all of them.
+        may_be_altered: Nobody points to it, and nothing is counted in it.
     """
 
     name: str
@@ -27,6 +29,8 @@ class SimTable:
     policy: str
     row: Callable[[Dice], tuple[object, ...]]
     change: Callable[[Dice], str]
+    columns: tuple[str, ...]
+    may_be_altered: bool = False
 
 
 def _number(dice: Dice) -> int:
@@ -39,6 +43,8 @@ NOTE = SimTable(
     "lww",
     lambda dice: (_number(dice), f"text {_number(dice)}"),
     lambda dice: dice.choose((f"a = {_number(dice)}", f"b = 'text {_number(dice)}'", "a = NULL")),
+    ("id", "a", "b"),
+    may_be_altered=True,
 )
 MASTER = SimTable(
     "master",
@@ -46,6 +52,8 @@ MASTER = SimTable(
     "main_wins",
     lambda dice: (_number(dice),),
     lambda dice: f"a = {_number(dice)}",
+    ("id", "a"),
+    may_be_altered=True,
 )
 COUNTER = SimTable(
     "counter",
@@ -59,6 +67,7 @@ COUNTER = SimTable(
     lambda dice: dice.choose(
         (f"n = n + {1 + _number(dice)}", f"m = m + {_number(dice)}", f"b = {_number(dice)}")
     ),
+    ("id", "n", "m", "b"),
 )
 CODED = SimTable(
     "coded",
@@ -69,6 +78,8 @@ CODED = SimTable(
     "lww",
     lambda dice: (_number(dice), _number(dice)),
     lambda dice: dice.choose((f"code = {_number(dice)}", f"a = {_number(dice)}", "code = NULL")),
+    ("id", "code", "a"),
+    may_be_altered=True,
 )
 PARENT = SimTable(
     "parent",
@@ -76,6 +87,7 @@ PARENT = SimTable(
     "lww",
     lambda dice: (_number(dice),),
     lambda dice: f"a = {_number(dice)}",
+    ("id", "a"),
 )
 CHILD = SimTable(
     "child",
@@ -88,6 +100,7 @@ CHILD = SimTable(
     "lww",
     lambda dice: (dice.below(IDS), _number(dice)),
     lambda dice: dice.choose((f"a = {_number(dice)}", f"parent = {dice.below(IDS)}")),
+    ("id", "parent", "a"),
 )
 PERSON = SimTable(
     "person",
@@ -95,21 +108,27 @@ PERSON = SimTable(
     "manual",
     lambda dice: (_number(dice),),
     lambda dice: f"a = {_number(dice)}",
+    ("id", "a"),
+    may_be_altered=True,
 )
 
 ALL = (NOTE, MASTER, COUNTER, CODED, PARENT, CHILD, PERSON)
 
 
-def some_statement(dice: Dice, table: SimTable, *, is_sqlite: bool) -> str:
-    """One change of a table, which a constraint may refuse."""
+def some_statement(
+    dice: Dice, table: SimTable, *, is_sqlite: bool, grown: Container[str] = ()
+) -> str:
+    """One change of a table, which a constraint may refuse; one of ``grown`` has a column more."""
     key = dice.below(IDS)
+    if table.name in grown and dice.one_in(6):
+        return f"UPDATE {table.name} SET extra = {_number(dice)} WHERE id = {key}"
     match dice.below(8):
         case 0 | 1 | 2:
             values = ", ".join(map(_literal, (key, *table.row(dice))))
             verb = "INSERT"
             if is_sqlite and table is not COUNTER:  # A column by `max` is only raised.
                 verb = dice.choose(("INSERT", "INSERT", "INSERT OR REPLACE", "INSERT OR IGNORE"))
-            return f"{verb} INTO {table.name} VALUES ({values})"
+            return f"{verb} INTO {table.name} ({', '.join(table.columns)}) VALUES ({values})"
         case 3 | 4 | 5:
             return f"UPDATE {table.name} SET {table.change(dice)} WHERE id = {key}"
         case 6:
