@@ -138,6 +138,8 @@ class Settings:
             is missing, any other must be there.
         log_format: How the command line logs: ``text`` for people, ``json`` for programs.
         notify: Who is told of what, by name; see :class:`ChannelSettings`.
+        requests_per_minute: Of one token, or of an address without one, over HTTP; 0: any number.
+        require_tls: Refuse to serve others than this machine without a certificate.
         folder: Where ``stepwell.toml`` stands, or the working folder; not a setting.
         file: The file that was read, or None; not a setting.
     """
@@ -164,6 +166,8 @@ class Settings:
     dask_scheduler: str = ""
     backup_folder: str = "backups"
     log_format: Literal["text", "json"] = "text"
+    requests_per_minute: Count = 6_000
+    require_tls: bool = False
     notify: dict[str, ChannelSettings] = field(default_factory=dict)
     job: dict[str, JobSettings] = field(default_factory=dict)
     folder: Path = field(default_factory=Path.cwd)
@@ -399,6 +403,8 @@ _RULES = {
     "dask_scheduler": "an address such as 'tcp://10.0.0.5:8786', or empty",
     "backup_folder": "a path, such as 'backups' or '/mnt/usb'",
     "log_format": "'text' or 'json'",
+    "requests_per_minute": "0 or more",
+    "require_tls": "true or false",
     "notify": "sections [notify.NAME] with a command or a webhook",
     "job": 'sections [job."NAME"]',
 }

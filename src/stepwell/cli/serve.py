@@ -50,7 +50,7 @@ def serve(
             hint="give both `--tls-cert` and `--tls-key`, or neither",
         )
     try:
-        from stepwell.web.server import refuse_open_door
+        from stepwell.web.server import refuse_open_door, refuse_plain
     except ModuleNotFoundError as error:
         raise CannotServe(
             f"cannot serve on {host}:{port}: the package {error.name!r} is not installed",
@@ -61,6 +61,11 @@ def serve(
         node.load_jobs()
         refuse_open_door(host, has_tokens=_has_tokens(node))
         certificate = None if tls_cert is None or tls_key is None else (tls_cert, tls_key)
+        refuse_plain(
+            host,
+            require_tls=session.settings.require_tls,
+            has_certificate=certificate is not None,
+        )
         from stepwell.web.auth import is_loopback
 
         if certificate is None and not is_loopback(host) and not wants_json:

@@ -52,11 +52,11 @@ def triggers(shape: TableShape, table_id: int, *, nested: bool) -> dict[str, str
 
     ``nested``: statements on the table may run inside one another.
     """
-    return dict(_texts(shape, table_id, nested))
+    return dict(_texts(shape, table_id, nested=nested))
 
 
 @lru_cache(maxsize=256)
-def _texts(shape: TableShape, table_id: int, nested: bool) -> tuple[tuple[str, str], ...]:
+def _texts(shape: TableShape, table_id: int, *, nested: bool) -> tuple[tuple[str, str], ...]:
     # Before every export they are compared with those that are there.
     kind = NestedTriggers if nested else Triggers
     return tuple(kind(shape, table_id).all().items())

@@ -19,6 +19,19 @@ class RequestTooLarge(WebError):
     """The body of a request is over its limit, or came too slowly; it was not read to its end."""
 
 
+class TooManyRequests(WebError):
+    """Somebody asks more often than the settings allow, or too many push at once."""
+
+    kind = Kind.UNAVAILABLE
+
+    def __init__(self, request: str, fact: str, *, retry_after_s: int) -> None:
+        super().__init__(
+            f"cannot answer {request}: {fact}",
+            hint=f"try again in {retry_after_s} s",
+            fields={"retry_after_s": retry_after_s},
+        )
+
+
 class TokenRequired(WebError):
     """No token was sent, or one that nobody has, has expired or was revoked."""
 
@@ -36,19 +49,6 @@ class RoleRequired(WebError):
 
 class WrongNode(WebError):
     """A token of role sync stands for another node than the request speaks for."""
-
-
-class TooManyRequests(WebError):
-    """A node asks too often, or too many send changes at once; nothing was done."""
-
-    kind = Kind.UNAVAILABLE
-
-    def __init__(self, request: str, fact: str, *, wait_s: int) -> None:
-        super().__init__(
-            f"cannot answer {request}: {fact}",
-            hint=f"try again in {wait_s} s",
-            fields={"wait_s": wait_s},
-        )
 
 
 class CannotServe(WebError):

@@ -10,12 +10,14 @@ from typing import Annotated, Any
 from fastapi import Depends
 from starlette.requests import Request
 
+from stepwell.errors import TokenRequired
 from stepwell.looks.reading import Watch
 from stepwell.looks.restarting import restart_in
 from stepwell.node import Node
 from stepwell.repository.tokens import OPERATOR, SYNC, VIEWER
 from stepwell.web.auth import NOBODY, Caller, admit
 from stepwell.web.events import Events
+from stepwell.web.rates import Rates
 
 _MEANINGS = {
     400: "The request cannot be read.",
@@ -35,7 +37,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What the API's description says of refusals."""
     return {
         status: {"description": _MEANINGS[status]}
-        for status in sorted({400, 401, 403, 503, *statuses})
+        for status in sorted({400, 401, 403, 429, 503, *statuses})
     }
 
 
@@ -48,6 +50,7 @@ class Face:
         is_ending: Whether new work is refused.
         events: What is told to those who listen.
         form_key: Random; a form of a caller without a token proves by it that it is drawn here.
+        rates: How often each caller has asked.
         examining: Held while the doctor is at work for somebody.
     """
 
@@ -56,6 +59,7 @@ class Face:
     is_ending: Callable[[], bool]
     events: Events
     form_key: str
+    rates: Rates
     examining: Lock = field(default_factory=Lock)
 
     @classmethod
@@ -63,7 +67,8 @@ class Face:
         """The face of a node."""
         watch = Watch(node.database, node.clock, restart=restart_in(node.settings))
         events = Events(node.database, node.clock, watch)
-        return cls(node, on_loopback, is_ending, events, form_key=node.clock.new_id())
+        rates = Rates(node.clock, node.settings.requests_per_minute)
+        return cls(node, on_loopback, is_ending, events, node.clock.new_id(), rates)
 
     def watch(self) -> Watch:
         """Looks at executions; one a request, because a rate belongs to who has looked twice."""
@@ -78,15 +83,42 @@ class Admitted:
         self.role = role
 
     def __call__(self, request: Request) -> Caller:
-        """Look at who asks, before anything of the request is read."""
+        """Look at who asks and how often, before anything of the request is read."""
         face = face_of(request)
-        return admit(
-            face.node,
-            f"{request.method} {request.url.path}",
-            self.role,
-            request.headers,
-            on_loopback=face.on_loopback,
-        )
+        return admitted(request, face, self.role)
+
+
+def admitted(request: Request, face: Face, role: str) -> Caller:
+    """The caller, if he may, and has not asked too often.
+
+    Each token has a limit of its own. Whoever comes with none, or with one that opens nothing, is
+    counted by his address, so that guessing is slow and looking tokens up stays cheap.
+
+    Raises:
+        TokenRequired, RoleRequired: see :func:`.admit`.
+        TooManyRequests: the limit of the settings is reached.
+    """
+    what, headers = f"{request.method} {request.url.path}", request.headers
+    try:
+        caller = admit(face.node, what, role, headers, on_loopback=face.on_loopback)
+    except TokenRequired:
+        take_by_address(request, face)
+        raise
+    if caller.name is None:
+        take_by_address(request, face)
+    else:
+        face.rates.take(f"token {caller.name!r}", what)
+    return caller
+
+
+def take_by_address(request: Request, face: Face) -> None:
+    """Count a request by the address that it comes from.
+
+    Raises:
+        TooManyRequests: the limit of the settings is reached.
+    """
+    host = request.client.host if request.client is not None else "an unknown address"
+    face.rates.take(host, f"{request.method} {request.url.path}")
 
 
 def face_of(request: Request) -> Face:

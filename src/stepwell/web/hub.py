@@ -1,4 +1,4 @@
-"""What a hub does for the nodes that ask it: how often, whose turn, and the import of a push.
+"""What a hub does for the nodes that ask it: whose turn, and the import of a push.
 
 Guarantees: one import at a time, the others wait for their turn or are told to come again; a push
 is an execution of the job ``stepwell.sync.import`` like that of a file, and its answer is what that
@@ -8,7 +8,6 @@ execution has recorded.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -16,7 +15,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from stepwell.clock import Clock
 from stepwell.errors import (
     DatabaseBusy,
     JobExecutionAlreadyRunning,
@@ -32,8 +30,6 @@ from stepwell.sync.import_job import IMPORT
 from stepwell.web.auth import Caller
 from stepwell.web.inbox import Inbox
 
-BURST = 120  # Requests of one token at once,
-PER_S = 2.0  # and then so many a second.
 TURN_S = 60.0  # For the imports before; then the node is told to come again.
 COME_AGAIN_S = 5
 ERRORS_SHOWN_MAX = 20
@@ -41,48 +37,14 @@ ERRORS_SHOWN_MAX = 20
 PUSH = "POST /sync/push"
 
 
-class Rate:
-    """How often each token may ask."""
-
-    def __init__(self, clock: Clock, *, burst: int = BURST, per_s: float = PER_S) -> None:
-        self._clock = clock
-        self._burst = burst
-        self._per_s = per_s
-        self._left: dict[str, tuple[float, float]] = {}
-        self._lock = Lock()
-
-    def count(self, request: str, token: str) -> None:
-        """One more request.
-
-        Raises:
-            TooManyRequests: with the seconds after which there is room.
-        """
-        now = self._clock.monotonic()
-        with self._lock:
-            left, at = self._left.get(token, (float(self._burst), now))
-            left = min(float(self._burst), left + (now - at) * self._per_s)
-            self._left[token] = left - (1 if left >= 1 else 0), now
-        if left < 1:
-            raise TooManyRequests(
-                request,
-                f"token {token!r} asks too often",
-                wait_s=math.ceil((1 - left) / self._per_s),
-            )
-
-
 class Hub:
-    """One node as a hub.
-
-    Attributes:
-        rate: How often each token may ask.
-    """
+    """One node as a hub."""
 
     def __init__(self, node: Node, *, is_ending: Callable[[], bool]) -> None:
         self._node = node
         self._is_ending = is_ending
         self._turn = Lock()
         self._inbox: Inbox | None = None
-        self.rate = Rate(node.clock)
 
     @property
     def inbox(self) -> Inbox:
@@ -128,7 +90,9 @@ class Hub:
     @contextmanager
     def _its_turn(self) -> Iterator[None]:
         if not self._turn.acquire(timeout=TURN_S):
-            raise TooManyRequests(PUSH, "other pushes are being applied", wait_s=COME_AGAIN_S)
+            raise TooManyRequests(
+                PUSH, "other pushes are being applied", retry_after_s=COME_AGAIN_S
+            )
         try:
             yield
         finally:
@@ -161,7 +125,7 @@ class Hub:
                     operator.recover_dead()
                 elif clock.monotonic() > deadline:
                     fact = "another import is running"
-                    raise TooManyRequests(PUSH, fact, wait_s=COME_AGAIN_S) from error
+                    raise TooManyRequests(PUSH, fact, retry_after_s=COME_AGAIN_S) from error
                 clock.sleep(0.1)  # Another process imports a file; nothing tells when it ends.
         execution = operator.wait(execution_id)
         assert execution is not None

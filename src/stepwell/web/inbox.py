@@ -62,7 +62,9 @@ class Inbox:
         if told.isdigit() and int(told) > self.bytes_max:
             raise self._too_large()
         if self._under_way >= AT_ONCE_MAX:
-            raise TooManyRequests("POST /sync/push", "many nodes push at this moment", wait_s=5)
+            raise TooManyRequests(
+                "POST /sync/push", "many nodes push at this moment", retry_after_s=5
+            )
         path = self._folder / f"{self._prefix}{self._clock.new_id()}.jsonl"
         self._under_way += 1
         try:

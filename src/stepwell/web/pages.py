@@ -34,7 +34,7 @@ from stepwell.web.auth import COOKIE, admit
 from stepwell.web.body import bounded_body
 from stepwell.web.documents import ID_MAX
 from stepwell.web.drawing import draw_page
-from stepwell.web.face import Asked, Face, Viewer, face_of
+from stepwell.web.face import Asked, Face, Viewer, face_of, take_by_address
 from stepwell.web.problems import answer_problem, status_of
 from stepwell.web.questions import SHOWN, Id
 
@@ -139,6 +139,7 @@ async def take_token(request: Request) -> Response:
     headers = {**request.headers, "authorization": f"Bearer {secret}"}
     face = face_of(request)
     try:
+        take_by_address(request, face)
         await run_in_threadpool(
             admit, face.node, "POST /login", VIEWER, headers, on_loopback=face.on_loopback
         )

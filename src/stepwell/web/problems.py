@@ -72,10 +72,8 @@ def answer_problem(_request: Request, error: Exception) -> Response:
     if status >= 500:
         logger.error("%s", error, exc_info=error)
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    if status == 503:
-        headers["Retry-After"] = "1"
-    if isinstance(error, TooManyRequests):
-        headers["Retry-After"] = str(error.fields["wait_s"])
+    if status in (429, 503):
+        headers["Retry-After"] = str(error.fields.get("retry_after_s", 1))
     return JSONResponse(problem_json(error), status, headers, media_type=MEDIA_TYPE)
 
 

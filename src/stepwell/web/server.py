@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from stepwell.errors import CannotServe
 from stepwell.web.auth import is_loopback
+from stepwell.web.connection import Connection, limit_unread
 from stepwell.web.events import Events
 
 GRACE_S = 5  # For answers that are under way, then connections are closed.
@@ -51,7 +52,7 @@ class Server:
             timeout_graceful_shutdown=GRACE_S,
             h11_max_incomplete_event_size=HEADER_BYTES_MAX,
             ws="none",
-            http="h11",
+            http=Connection,
             loop="asyncio",
             ssl_certfile=None if certificate is None else str(certificate[0]),
             ssl_keyfile=None if certificate is None else str(certificate[1]),
@@ -105,6 +106,20 @@ def refuse_open_door(host: str, *, has_tokens: bool) -> None:
         )
 
 
+def refuse_plain(host: str, *, require_tls: bool, has_certificate: bool) -> None:
+    """Refuse to send tokens in the clear where the settings forbid it.
+
+    Raises:
+        CannotServe: there is no certificate, and others can reach the address.
+    """
+    if require_tls and not has_certificate and not is_loopback(host):
+        raise CannotServe(
+            f"cannot serve on {host!r}: require_tls is set, and there is no certificate",
+            hint="give `--tls-cert` and `--tls-key`; or listen on this machine, behind a proxy",
+            fields={"host": host},
+        )
+
+
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that listens, so that a client never comes too early."""
     try:
@@ -118,6 +133,7 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        limit_unread(listening)
         listening.bind(address)
         listening.listen(CONNECTIONS_MAX)
     except OSError as error:

@@ -64,13 +64,12 @@ Limit = Annotated[
 @router.get("/sync/status", responses=_REFUSALS)
 def status(
     face: Asked,
-    hub: AskedHub,
     caller: SyncNode,
     client_id: ClientId = None,
     from_lsn: FromLsn = None,
 ) -> Json:
     """Where this node stands, and how far the one that asks has come."""
-    client = _client(hub, caller, "GET /sync/status", client_id)
+    client = _client(caller, "GET /sync/status", client_id)
     sync = face.node.sync
     node = sync.status().node
     received, sent = sync.state(client, "in"), sync.state(client, "out")
@@ -99,7 +98,6 @@ def status(
 def pull(
     request: Request,
     face: Asked,
-    hub: AskedHub,
     caller: SyncNode,
     client_id: ClientId = None,
     from_lsn: FromLsn = None,
@@ -109,7 +107,7 @@ def pull(
 
     What it has it says in what it pushes; nothing else moves how far it has come.
     """
-    client = _client(hub, caller, "GET /sync/pull", client_id)
+    client = _client(caller, "GET /sync/pull", client_id)
     since = None if from_lsn is None else from_lsn - 1
     sync = face.node.sync
     try:
@@ -143,21 +141,19 @@ async def push(request: Request, hub: AskedHub, caller: SyncNode) -> Json:
     The whole body is read first, so that one that was cut changes nothing. A conflict or a
     transaction that waits in quarantine is no refusal. The same push again changes nothing.
     """
-    _client(hub, caller, "POST /sync/push", None)
+    _client(caller, "POST /sync/push", None)
     inbox = await run_in_threadpool(lambda: hub.inbox)
     file = await inbox.take(request)
     report: dict[str, Any] = await run_in_threadpool(hub.receive, caller, file)
     return report
 
 
-def _client(hub: Hub, caller: Caller, request: str, client_id: str | None) -> str:
-    """The node that asks; counts the request.
+def _client(caller: Caller, request: str, client_id: str | None) -> str:
+    """The node that asks.
 
     Raises:
-        TooManyRequests: its token asks too often.
         WrongNode: the token stands for another one.
     """
-    hub.rate.count(request, caller.name or "")
     if client_id not in (None, caller.node):
         raise WrongNode(
             f"cannot answer {request}: token {caller.name!r} stands for node {caller.node!r},"

@@ -11,21 +11,23 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from stepwell.errors import DatabaseError
 from stepwell.repository import browse
 from stepwell.web.description import describe
-from stepwell.web.face import Asked, Viewer, problems
+from stepwell.web.face import Asked, Viewer, problems, take_by_address
 from stepwell.web.metrics import CONTENT_TYPE, metrics_text
 
 router = APIRouter(tags=["system"])
 
 
+_TOO_OFTEN: dict[int | str, dict[str, Any]] = {429: problems()[429]}
 _FAILING = {"description": "The database does not answer.", "content": {"application/json": {}}}
 
 
-@router.get("/health", responses={503: _FAILING})
-def health(face: Asked) -> Response:
+@router.get("/health", responses={**_TOO_OFTEN, 503: _FAILING})
+def health(request: Request, face: Asked) -> Response:
     """Whether this server can answer: it reads the database. It needs no token and tells no more.
 
     `status` is ok, ending (what runs here is being stopped) or failing.
     """
+    take_by_address(request, face)
     try:
         with face.node.database.read() as reader:
             browse.newest_execution_id(reader)
