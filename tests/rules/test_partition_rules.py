@@ -15,6 +15,7 @@ import pytest
 
 from stepwell import (
     BatchStatus,
+    ChunkStep,
     Job,
     Node,
     Parameters,
@@ -1473,3 +1474,70 @@ def test_a_processor_of_a_partition_is_told_apart_by_its_context(
     run(lite, PartitionedStep("parts", [0, 1], inner, executor="inline"))
 
     assert [1, 1, 2, 2] == out(lite)
+
+
+def test_two_runs_of_one_attempt_commit_each_piece_once(node: Node) -> None:
+    """S194. Method: as a cluster may, another run commits the first piece while this one works."""
+    runs: list[Any] = []
+
+    def pieces(n: int, step: StepContext) -> str:
+        runs.append(dict(step.context))
+        if len(runs) == 1:
+            with node.database.write() as other:
+                other.connection.execute("INSERT INTO twice (n) VALUES (0)")
+                other.connection.execute(
+                    "UPDATE batch_partition_execution"
+                    " SET chunk_number = chunk_number + 1, context = '{\"done\":1}'"
+                )
+        for piece in range(step.context.get("done", 0), 3):
+            with step.transaction() as connection:
+                connection.execute(
+                    "INSERT INTO twice (n) VALUES (:n)", {"n": 10 * len(runs) + piece}
+                )
+                step.context["done"] = piece + 1
+        return "done"
+
+    with node.database.write() as transaction:
+        transaction.connection.execute("CREATE TABLE twice (n INTEGER PRIMARY KEY)")
+    execution = node.operator.run(Job("j", steps=[PartitionedStep("parts", [1], pieces)]))
+    with node.database.read() as reader:
+        rows = [n for (n,) in reader.connection.execute("SELECT n FROM twice ORDER BY n")]
+
+    assert BatchStatus.COMPLETED is execution.batch_status
+    assert [{}, {"done": 1}] == runs
+    assert [0, 21, 22] == rows
+
+
+def test_two_runs_of_one_chunk_partition_write_each_item_once(node: Node) -> None:
+    """S194, S134: the slower one goes on behind the faster one, and so do its counters."""
+    writes: list[list[int]] = []
+
+    def write(items: list[int], step: StepContext) -> None:
+        writes.append(items)
+        step.connection.executemany("INSERT INTO twice (n) VALUES (:n)", [{"n": n} for n in items])
+
+    def read_slowly(n: int) -> int:
+        if n == 1 and not writes:
+            with node.database.write() as other:
+                other.connection.execute("INSERT INTO twice (n) VALUES (91), (92)")
+                other.connection.execute(
+                    "UPDATE batch_partition_execution SET chunk_number = 1, commit_count = 1,"
+                    " read_count = 2, write_count = 2, reader_checkpoint = '2'"
+                )
+        return n
+
+    with node.database.write() as transaction:
+        transaction.connection.execute("CREATE TABLE twice (n INTEGER PRIMARY KEY)")
+    chunk = ChunkStep("c", [1, 2, 3], read_slowly, write, chunk_size=2)
+    execution = node.operator.run(Job("j", steps=[PartitionedStep("parts", [1], chunk)]))
+    (step,) = node.operator.get_step_executions(execution.execution_id)
+    with node.database.read() as reader:
+        rows = [n for (n,) in reader.connection.execute("SELECT n FROM twice ORDER BY n")]
+
+    assert BatchStatus.COMPLETED is execution.batch_status
+    assert [3, 91, 92] == rows
+    assert (3, 3, 2) == (
+        step.metrics.read_count,
+        step.metrics.write_count,
+        step.metrics.commit_count,
+    )

@@ -134,8 +134,8 @@ COUNT_BY_RESULT = Prepared(
 )
 
 
-class Overtaken(LostOwnership):
-    """Another run of the same attempt has committed meanwhile: go on where that one is (S194)."""
+# Of a LostOwnership: only to another run of the same attempt. Go on where that one is (S194).
+OVERTAKEN = "overtaken"
 
 
 class PartitionEnd(NamedTuple):
@@ -281,7 +281,7 @@ def hold_partition(
     Else the user's own statements would meet the rows of the other run first.
 
     Raises:
-        LostOwnership, Overtaken: as ``save_partition``.
+        LostOwnership: as ``save_partition``.
     """
     updated = transaction.execute(HOLD_POSITION, _at_position(step, number, behind))
     _expect_held(transaction, updated, step, number)
@@ -302,8 +302,8 @@ def save_partition(
 
     Raises:
         LostOwnership: the attempt is not STARTED under this fence any more; the caller's
-            transaction rolls back with everything in it.
-        Overtaken: it is, but it has gone on from ``behind`` without this caller.
+            transaction rolls back with everything in it. Or it is, but it has gone on from
+            ``behind`` without this caller; the fields then have ``OVERTAKEN``.
     """
     updated = transaction.execute(
         SAVE_POSITION,
@@ -331,10 +331,10 @@ def _at_position(step: StepExecution, number: int, behind: PartitionPosition) ->
 
 def _expect_held(reader: Reader, updated: int, step: StepExecution, number: int) -> None:
     if updated != 1 and _is_held(reader, step, number):
-        raise Overtaken(
+        raise LostOwnership(
             f"cannot record partition {number} of step {step.step_name!r}"
             f" (execution {step.execution_id}): another run of it has committed meanwhile",
-            fields={"execution_id": step.execution_id, "partition": number},
+            fields={"execution_id": step.execution_id, OVERTAKEN: number},
         )
     _expect(updated, 1, step)
 

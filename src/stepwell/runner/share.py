@@ -29,7 +29,7 @@ from stepwell.job.artifact import ArtifactFactory, Scope, make_artifact
 from stepwell.job.function import input_annotation, with_arguments
 from stepwell.job.listener import STEP_CALLBACKS
 from stepwell.job.step import ChunkStep, PartitionedStep
-from stepwell.repository.partitions import Overtaken, PartitionEnd, no_longer_held
+from stepwell.repository.partitions import OVERTAKEN, PartitionEnd, no_longer_held
 from stepwell.repository.plans import NOWHERE, Reached, held
 from stepwell.runner.artifacts import make_own
 from stepwell.runner.books import PartitionBooks
@@ -121,7 +121,10 @@ class PartitionWork:
         while True:
             try:
                 return self._run_once(partition, reached, tell)
-            except Overtaken:  # So there was progress: this comes to an end.
+            except LostOwnership as lost:
+                if OVERTAKEN not in lost.fields:
+                    raise
+                # So there was progress: this comes to an end.
                 reached = self._reached_now(partition.number)
 
     def _reached_now(self, number: int) -> Reached:
