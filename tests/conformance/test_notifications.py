@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 
 from stepwell import BatchStatus, Job, Node, PartitionedStep, PartitionResult
+from stepwell.channels import ChannelSettings
 from stepwell.doctor.examine import examine
 from stepwell.notifications import Notifier
 from stepwell.notifications.notifier import PAUSES_S
 from stepwell.repository.history import Because
 from stepwell.repository.notifications import notification_findings
-from stepwell.settings import ChannelSettings, JobSettings, Settings
+from stepwell.settings import JobSettings, Settings
 from stepwell.testing import FrozenClock
 from tests.conformance.stories import (
     Blocked,

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from stepwell.clock import Clock
+from stepwell.database.connections import Connections
 from stepwell.database.dialect import (
     DatabaseInfo,
     DatabaseOptions,
@@ -21,7 +22,7 @@ from stepwell.database.dialect import (
     OldestReader,
 )
 from stepwell.database.liveness import Liveness
-from stepwell.database.transaction import Connections, Reader, Transaction
+from stepwell.database.transaction import Reader, Transaction
 from stepwell.database.wal import WHOLE_TIMEOUT_S, held_back
 from stepwell.errors import CannotOpenDatabase, DatabaseBusy, DatabaseError
 

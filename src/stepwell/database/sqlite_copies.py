@@ -22,6 +22,7 @@ from typing import Any
 from stepwell.clock import Clock
 from stepwell.database import sqlite_findings, sqlite_state
 from stepwell.database.connect import open_database
+from stepwell.database.connections import Connections
 from stepwell.database.copies import NO_FENCE, Contents, Copies, CopyFiles, Fence, Unfolded
 from stepwell.database.dialect import DatabaseOptions, KeptConnection
 from stepwell.database.durable import disk_refusal, move_into_place, sync_file, sync_folder
@@ -31,7 +32,7 @@ from stepwell.database.lockfile import LockFile
 from stepwell.database.process_file import PROCESS_FILES, ProcessFile
 from stepwell.database.schema import drift
 from stepwell.database.sqlite import SqliteDialect
-from stepwell.database.transaction import Connections, Reader, Transaction
+from stepwell.database.transaction import Reader, Transaction
 from stepwell.errors import BackupUnderWay, DatabaseBusy, DatabaseDamaged, DatabaseInUse
 from stepwell.finding import Finding
 

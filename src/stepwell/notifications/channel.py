@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from stepwell.settings import ChannelSettings, fault_of_webhook
+from stepwell.channels import ChannelSettings, fault_of_webhook
 
 # What a program is told without having to read JSON. Not STEPWELL_…, because those are settings
 # and the program may call `stepwell` itself.

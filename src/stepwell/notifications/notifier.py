@@ -13,13 +13,14 @@ from datetime import timedelta
 from functools import partial
 from threading import Event, Thread
 
+from stepwell.channels import ChannelSettings
 from stepwell.errors import DatabaseError, StepwellError
 from stepwell.notifications.channel import NotDelivered, send
 from stepwell.notifications.message import compose_message
 from stepwell.repository import notifications as table
 from stepwell.repository.notifications import Notification
 from stepwell.repository.repository import JobRepository
-from stepwell.settings import ChannelSettings, Settings
+from stepwell.settings import Settings
 
 logger = logging.getLogger("stepwell.notifications")
 
