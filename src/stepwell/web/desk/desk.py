@@ -31,6 +31,15 @@ from stepwell.web.drawing import draw_page
 from stepwell.web.face import Face, Operator, Viewer, face_of
 from stepwell.web.problems import status_of
 
+# Pages that stand under another one's name.
+_WITHIN = {
+    "register": "queue",
+    "executions": "queue",
+    "recover": "owners",
+    "conflicts": "sync",
+    "quarantine": "sync",
+    "audit": "sync",
+}
 FIELDS_MAX = 1_000  # A row of a conflict has so many columns at most.
 
 
@@ -94,6 +103,7 @@ class Desk:
     """One request of a person who looks at, or acts on, what happens here.
 
     Attributes:
+        here: The page of the navigation that this one belongs to.
         form_token: Stands in every form of the page.
         done: A key of ``DONE``: what the form that led here has done; else empty.
         form: What was sent; empty for who only looks.
@@ -101,6 +111,7 @@ class Desk:
 
     face: Face
     caller: Caller
+    here: str
     form_token: str
     done: str = ""
     form: Form = field(default_factory=lambda: Form({}))
@@ -111,6 +122,7 @@ class Desk:
             f"desk/{template}",
             self.face,
             200 if problem is None else status_of(problem),
+            here=self.here,
             may_act=OPERATOR in self.caller.roles,
             form_token=self.form_token,
             done="" if problem is not None else DONE.get(self.done, ""),
@@ -144,7 +156,12 @@ def _form_token(request: Request) -> str:
 
 def _look(request: Request, caller: Viewer) -> Desk:
     done = request.query_params.get("done", "")
-    return Desk(face_of(request), caller, _form_token(request), done)
+    return Desk(face_of(request), caller, _here(request), _form_token(request), done)
+
+
+def _here(request: Request) -> str:
+    first = request.url.path.split("/")[1]
+    return f"/{_WITHIN.get(first, first)}"
 
 
 async def _act(request: Request, caller: Operator) -> Desk:
@@ -156,7 +173,7 @@ async def _act(request: Request, caller: Operator) -> Desk:
             " server's, or was drawn before the server was started or the browser has signed in",
             hint="load the page again, and send the form once more",
         )
-    return Desk(face_of(request), caller, expected, form=form)
+    return Desk(face_of(request), caller, _here(request), expected, form=form)
 
 
 def _fields(body: bytes) -> dict[str, str]:

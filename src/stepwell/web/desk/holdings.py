@@ -14,6 +14,7 @@ from stepwell.web.desk.desk import Acting, Desk, Looking
 
 router = APIRouter(include_in_schema=False)
 
+EVENTS = "/api/events"  # What is held moves with what runs.
 SHOWN_MAX = 200  # Of what is held right now; the rest is counted.
 
 
@@ -102,7 +103,11 @@ def _locks(desk: Desk, problem: StepwellError | None = None) -> Response:
     node = desk.face.node
     held = list_held(node.database, at=node.clock.now())
     return desk.draw(
-        "locks.html", problem, held=held[:SHOWN_MAX], more=max(0, len(held) - SHOWN_MAX)
+        "locks.html",
+        problem,
+        held=held[:SHOWN_MAX],
+        more=max(0, len(held) - SHOWN_MAX),
+        events=EVENTS,
     )
 
 
@@ -113,6 +118,7 @@ def _pools(desk: Desk, problem: StepwellError | None = None) -> Response:
         pools=desk.face.node.pools.list(),
         size_max=SIZE_MAX,
         holders_max=20,
+        events=EVENTS,
     )
 
 
@@ -125,4 +131,5 @@ def _owners(desk: Desk, problem: StepwellError | None = None) -> Response:
         more=max(0, len(at_work) - SHOWN_MAX),
         ids_max=20,
         somebody_is_dead=any(each.is_dead for each in at_work),
+        events=EVENTS,
     )
