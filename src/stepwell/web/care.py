@@ -54,7 +54,7 @@ def examine(
 ) -> Json:
     """What is wrong, why, and what would mend it; `plan` names what a repair would do now."""
     doctor = face.node.doctor
-    with _one_at_a_time(face, "examine"):
+    with one_at_a_time(face, "examine"):
         found = doctor.examine(thorough=not quick)
     return {**findings_json(found, doctor), "plan": fingerprint(found)}
 
@@ -70,7 +70,7 @@ def show_repairs(face: Asked, _caller: Viewer) -> Json:
 def repair(face: Asked, caller: Operator, asked: Annotated[Repairing, body(Repairing)]) -> Json:
     """Make a copy, repair what can be repaired, look again; `findings` are those that are left."""
     doctor = face.node.doctor
-    with _one_at_a_time(face, "repair"):
+    with one_at_a_time(face, "repair"):
         logger.info("%s has a repair made", caller.actor)
         outcome = doctor.repair(only=asked.only, expected_plan=asked.expect)
     return outcome_json(outcome, outcome.after, doctor)
@@ -179,7 +179,7 @@ def _copies(face: Face) -> Copies:
 
 
 @contextmanager
-def _one_at_a_time(face: Face, verb: str) -> Iterator[None]:
+def one_at_a_time(face: Face, verb: str) -> Iterator[None]:
     """An examination reads the whole database: a second one at the same time would slow both.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from stepwell.execution.parameters import describe_parameters
@@ -49,6 +50,15 @@ def _took(one: Any) -> str:
     return duration(seconds_between(one.start_time, one.end_time)) if one.end_time else ""
 
 
+def _coded(text: str) -> Markup:
+    """A hint; what stands between backticks is what a person types."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    )
+
+
 def _share(found: Statistics) -> str:
     """``97.5 %``: rounded down, so that 100 % means all."""
     if not found.judged:
@@ -66,6 +76,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
+        coded=_coded,
         count=count,
         duration=duration,
         kind=kind_of,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -14,6 +15,7 @@ from stepwell.doctor.repair import in_turn
 from stepwell.errors import Kind, StepwellError
 from stepwell.finding import Finding, Repair, Severity
 from stepwell.repository.repair_log import LAST_ID, list_repairs
+from stepwell.web.care import one_at_a_time
 from stepwell.web.desk.desk import Acting, Desk, Looking, invalid
 from stepwell.web.documents import ID_MAX
 
@@ -30,7 +32,9 @@ Only = Annotated[str, Query(max_length=200, description="Only findings of this c
 @router.get("/doctor")
 def show_findings(desk: Looking, thorough: Thorough = False) -> Response:
     """What is wrong; a quick look unless asked for more."""
-    found = desk.face.node.doctor.examine(thorough=thorough)
+    # A thorough look reads everything; a quick one nobody has to wait for.
+    with one_at_a_time(desk.face, "examine") if thorough else nullcontext():
+        found = desk.face.node.doctor.examine(thorough=thorough)
     return desk.draw(
         "doctor.html",
         codes=_by_code(found),
@@ -53,8 +57,11 @@ def repair(desk: Acting) -> Response:
     try:
         if not plan:
             raise invalid("plan", "it must name the plan that was read, and is empty")
-        logger.info("%s has asked for the repairs of plan %s", desk.caller.actor, plan)
-        outcome = desk.face.node.doctor.repair(only=[only] if only else None, expected_plan=plan)
+        with one_at_a_time(desk.face, "repair"):
+            logger.info("%s has a repair made", desk.caller.actor)
+            outcome = desk.face.node.doctor.repair(
+                only=[only] if only else None, expected_plan=plan
+            )
     except StepwellError as error:
         if error.kind is Kind.BUG:
             raise
@@ -83,7 +90,8 @@ def show_repairs(
 
 
 def _plan(desk: Desk, only: str, problem: StepwellError | None = None) -> Response:
-    found = desk.face.node.doctor.examine()
+    with one_at_a_time(desk.face, "examine"):
+        found = desk.face.node.doctor.examine()
     planned = [
         finding
         for finding in in_turn(found)

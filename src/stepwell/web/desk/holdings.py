@@ -28,7 +28,7 @@ def show_locks(desk: Looking) -> Response:
 def release(desk: Acting) -> Response:
     """Release a named lock whose owner is proven dead; by force also one whose owner lives."""
     form = desk.form
-    name, by_force, by = form.exact("lock"), form.is_checked("force"), desk.caller.name
+    name, by_force = form.exact("lock"), form.is_checked("force")
 
     def act() -> str:
         if by_force and form.reason is None:
@@ -37,7 +37,7 @@ def release(desk: Acting) -> Response:
                 hint="write one beside the box; its owner is told",
                 fields={"lock": name},
             )
-        reason = ", ".join(filter(None, (form.reason, f"asked by {by}" if by else None)))
+        reason = ": ".join(filter(None, [desk.caller.name, form.reason]))
         locks = desk.face.node.locks
         locks.take(name, reason=reason, force=by_force, fence=form.number("fence"))
         return "released"

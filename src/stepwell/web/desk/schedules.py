@@ -10,13 +10,13 @@ from starlette.responses import Response
 
 from stepwell.errors import InvalidSchedule, StepwellError
 from stepwell.looks.schedules import state_text
+from stepwell.looks.timetable import PREVIEWED, next_times
 from stepwell.repository.schedules import RecordedSchedule
 from stepwell.web.desk.desk import Acting, Desk, Looking
 
 router = APIRouter(include_in_schema=False)
 
 PAGE = 50
-PREVIEWED = 10  # As `stepwell schedule preview` shows.
 
 After = Annotated[str | None, Query(max_length=500)]
 
@@ -77,8 +77,7 @@ def _schedules(desk: Desk, after: str | None, problem: StepwellError | None = No
 def _row(each: RecordedSchedule, now: datetime) -> dict[str, Any]:
     schedule = each.schedule
     try:
-        times = schedule.times.preview(now, PREVIEWED)
-        around = [at for at in schedule.times.around_clock_change(now) if [at] > times[-1:]]
+        times, around = next_times(schedule, now, PREVIEWED)
     except InvalidSchedule:  # Its zone is not known on this machine.
         times, around = [], []
     return {"recorded": each, "state": state_text(each, now), "times": times, "around": around}
