@@ -11,6 +11,7 @@ import pytest
 import stepwell.web.desk.queue
 from stepwell import Invariant, Job, Node, TaskletStep
 from stepwell.repository.tokens import create_token
+from stepwell.repository.why import explain, explain_queue
 from stepwell.web.app import make_app
 from stepwell.web.desk.routes import PAGES
 from stepwell.web.desk.words import DONE
@@ -117,6 +118,8 @@ def test_the_queue_tells_places_and_reasons_in_pages(
     assert "– 2 load" in second.text
     assert "it is due later: " in second.text
     assert "Those behind" not in second.text
+    page = explain_queue(node.database, count=9, at=(now := node.clock.now()))
+    assert page == [explain(node.database, number, at=now) for number in (3, 1, 2)]
     why = look(client, "/executions/1/why")
     moved = send(client, why.form("/executions/1/priority"), priority="7", reason="at once")
     assert DONE["priority_set"] in moved.text
@@ -249,7 +252,8 @@ def test_the_doctor_plans_repairs_and_does_what_was_read_alone(client: Client, n
     assert {200, 409, 503} >= set(both)  # The copy of one is under way.
     assert "1 repair" in last.text
     assert "Repaired bad_state" in last.text
-    assert 3 == look(client, "/doctor/repairs").text.count("bad_state")
+    made = look(client, "/doctor/repairs").text
+    assert (3, 3) == (made.count("bad_state"), made.count(" 1 operator "))
     assert (422, True) == (
         (empty := send(client, read, plan="")).status,
         "'plan': it must name the plan" in empty.alert,

@@ -18,6 +18,7 @@ from stepwell.doctor.script import as_sql
 from stepwell.errors import InvalidSetting, PlanChanged
 from stepwell.finding import Finding, Repair, Severity
 from stepwell.job.registry import JobRegistry
+from stepwell.repository.repairs import ACTOR
 
 METRIC = "stepwell_doctor_findings"
 FINGERPRINT_CHARACTERS = 8
@@ -70,12 +71,16 @@ class Doctor:
         )
 
     def repair(
-        self, *, only: Collection[str] | None = None, expected_plan: str | None = None
+        self,
+        *,
+        only: Collection[str] | None = None,
+        expected_plan: str | None = None,
+        actor: str = ACTOR,
     ) -> Outcome:
         """Examine, make a copy, mend what can be mended, examine again.
 
         ``only`` names the codes that may be mended. ``expected_plan`` is the fingerprint of the
-        plan that somebody has read.
+        plan that somebody has read; ``actor``, who has asked, stands beside each repair.
 
         Raises:
             PlanChanged: the plan is another one by now; nothing was done.
@@ -85,7 +90,12 @@ class Doctor:
         if expected_plan is not None and expected_plan != fingerprint(found):
             raise PlanChanged(self._database.location, expected_plan, fingerprint(found))
         surgeon = Surgeon(
-            self._database, self._registry, copy=self._copy, folder=self._folder, only=only
+            self._database,
+            self._registry,
+            copy=self._copy,
+            folder=self._folder,
+            only=only,
+            actor=actor,
         )
         outcome = surgeon.repair(found)
         self._last = outcome.after

@@ -86,6 +86,7 @@ class Surgeon:
         copy: Called once, before the first repair.
         folder: Where copies stand, to be examined and cleared too.
         only: The codes that may be mended; None is all.
+        actor: Who has asked for it.
     """
 
     def __init__(
@@ -96,8 +97,10 @@ class Surgeon:
         copy: Copy,
         folder: BackupFolder | None = None,
         only: Collection[str] | None = None,
+        actor: str = ACTOR,
     ) -> None:
         self._database = database
+        self._actor = actor
         self._registry = registry
         self._copy = copy
         self._folder = folder
@@ -250,6 +253,7 @@ class Surgeon:
             rows_changed=rows,
             copy=copy,
             at=self._database.clock.now(),
+            actor=self._actor,
         )
 
     def _operate(self, finding: Finding, operation: str) -> None:

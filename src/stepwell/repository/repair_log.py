@@ -54,8 +54,9 @@ def record_repair(
     rows_changed: int,
     copy: str | None,
     at: datetime,
+    actor: str = ACTOR,
 ) -> None:
-    """Add the row for a repair that the same transaction has done."""
+    """Add the row for a repair that the same transaction has done; ``actor`` asked for it."""
     transaction.execute(
         INSERT_REPAIR,
         {
@@ -65,7 +66,7 @@ def record_repair(
             "found": cut(finding.what, MESSAGE_CHARACTERS_MAX),
             "done": cut(done, MESSAGE_CHARACTERS_MAX),
             "rows_changed": rows_changed,
-            "actor": ACTOR,
+            "actor": actor,
             "copy": copy,
             "repaired_at": at,
         },

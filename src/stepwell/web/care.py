@@ -72,7 +72,7 @@ def repair(face: Asked, caller: Operator, asked: Annotated[Repairing, body(Repai
     doctor = face.node.doctor
     with one_at_a_time(face, "repair"):
         logger.info("%s has a repair made", caller.actor)
-        outcome = doctor.repair(only=asked.only, expected_plan=asked.expect)
+        outcome = doctor.repair(only=asked.only, expected_plan=asked.expect, actor=caller.actor)
     return outcome_json(outcome, outcome.after, doctor)
 
 

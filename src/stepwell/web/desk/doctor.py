@@ -60,7 +60,7 @@ def repair(desk: Acting) -> Response:
         with one_at_a_time(desk.face, "repair"):
             logger.info("%s has a repair made", desk.caller.actor)
             outcome = desk.face.node.doctor.repair(
-                only=[only] if only else None, expected_plan=plan
+                only=[only] if only else None, expected_plan=plan, actor=desk.caller.actor
             )
     except StepwellError as error:
         if error.kind is Kind.BUG:
