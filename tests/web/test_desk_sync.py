@@ -14,6 +14,7 @@ from stepwell import Node
 from stepwell.database.connect import open_database
 from stepwell.database.dialect import DatabaseOptions
 from stepwell.repository.tokens import create_token
+from stepwell.sync.peers import SyncState, set_state
 from stepwell.sync.session import Sync
 from stepwell.web.app import make_app
 from stepwell.web.desk.words import DONE
@@ -142,6 +143,13 @@ def test_peers_are_shown_with_how_far_they_are_behind(
     last = node.sync.node().last_lsn
     assert f"shop-1 client 0 {last} " in page.text
     assert "◐ behind" in page.text
+    # What is left behind what it has acknowledged it has written itself.
+    sent = SyncState("shop-1", "out", last - 3, 1, None, "sent by hand", node.clock.now())
+    node.database.run(lambda transaction: set_state(transaction, sent))
+    acknowledged = look(client, "/sync").text
+    assert f"shop-1 client {last - 3} 3 – " in acknowledged
+    assert "sent by hand never" in acknowledged
+    assert "✓ has all" in acknowledged
     assert "1 conflict for a person to decide" in page.text
     assert "2 transactions received, not applied" in page.text
     assert "item id manual ✓ complete" in page.text

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from stepwell.sync.log import read_changes
+from stepwell.sync.change import Change
+from stepwell.sync.log import first_for, read_changes
 from stepwell.sync.peers import Peer, SyncState
 from stepwell.sync.session import Sync, SyncStatus
 
@@ -17,14 +18,17 @@ class PeerLook:
     Attributes:
         sent: How far it has come here; None when it was never sent anything.
         taken: How far this node has come in its log; None when nothing of it was ever taken.
-        lag_lsn: How many positions of the log here it has not acknowledged.
-        behind_since: When the oldest of them was written; None when there is none.
+        lag_lsn: How many positions of the log here it has not acknowledged; it may have written
+            all of them itself.
+        is_behind: Whether there is a change among them that it lacks.
+        behind_since: When the oldest such change was written.
     """
 
     peer: Peer
     sent: SyncState | None
     taken: SyncState | None
     lag_lsn: int
+    is_behind: bool
     behind_since: datetime | None
 
 
@@ -37,18 +41,23 @@ def peers_of(sync: Sync, status: SyncStatus) -> list[PeerLook]:
         state = sent.get(peer.node_id)
         last = state.last_lsn if state is not None else 0
         lag = status.node.last_lsn - last if peer.retired_at is None else 0
-        since = _written_behind(sync, last, status.node.last_lsn) if lag else None
-        found.append(PeerLook(peer, state, taken.get(peer.node_id), lag, since))
+        lacks = _first_that_it_lacks(sync, peer.node_id, last) if lag else None
+        since = None if lacks is None else _written(lacks)
+        taken_here = taken.get(peer.node_id)
+        found.append(PeerLook(peer, state, taken_here, lag, lacks is not None, since))
     return found
 
 
-def _written_behind(sync: Sync, lsn: int, last_lsn: int) -> datetime | None:
+def _first_that_it_lacks(sync: Sync, node_id: str, after_lsn: int) -> Change | None:
     with sync.database.read() as reader:
-        changes = read_changes(reader, lsn, until_lsn=last_lsn, limit=1)
-    if not changes:
-        return None
+        lsn = first_for(reader, node_id, after_lsn)
+        found = read_changes(reader, lsn - 1, until_lsn=lsn, limit=1) if lsn is not None else []
+    return found[0] if found else None
+
+
+def _written(change: Change) -> datetime | None:
     try:
-        written = datetime.fromisoformat(changes[0].created_at)
+        written = datetime.fromisoformat(change.created_at)
     except ValueError:  # A file of another program may say anything.
         return None
     return written.replace(tzinfo=UTC) if written.tzinfo is None else written

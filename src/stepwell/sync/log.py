@@ -253,11 +253,16 @@ def end_of_group(reader: Reader, lsn: int) -> int:
     return lsn if row is None or row[0] is None else int(row[0])
 
 
-def holds_for(reader: Reader, node_id: str, after_lsn: int) -> bool:
-    """Whether the log has a change behind ``after_lsn`` that a node lacks."""
+def first_for(reader: Reader, node_id: str, after_lsn: int) -> int | None:
+    """The first position behind ``after_lsn`` whose change a node lacks; None: there is none."""
     until = last_lsn(reader)
     found = reader.fetch_one(_HOLDS, {"node": node_id, "after": after_lsn, "until": until})
-    return found is not None
+    return None if found is None else int(found[0])
+
+
+def holds_for(reader: Reader, node_id: str, after_lsn: int) -> bool:
+    """Whether the log has a change behind ``after_lsn`` that a node lacks."""
+    return first_for(reader, node_id, after_lsn) is not None
 
 
 def horizon(reader: Reader) -> int:
