@@ -52,13 +52,12 @@ def triggers(shape: TableShape, table_id: int, *, nested: bool) -> dict[str, str
 
     ``nested``: statements on the table may run inside one another.
     """
-    return dict(_texts(shape, table_id, nested=nested))
+    return dict(_texts(NestedTriggers if nested else Triggers, shape, table_id))
 
 
 @lru_cache(maxsize=256)
-def _texts(shape: TableShape, table_id: int, *, nested: bool) -> tuple[tuple[str, str], ...]:
+def _texts(kind: type[Triggers], shape: TableShape, table_id: int) -> tuple[tuple[str, str], ...]:
     # Before every export they are compared with those that are there.
-    kind = NestedTriggers if nested else Triggers
     return tuple(kind(shape, table_id).all().items())
 
 

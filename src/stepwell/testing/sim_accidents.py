@@ -71,9 +71,13 @@ class Accidents:
                 self._happened["forked"] += 1
             else:
                 self._simulation.fail(f"L7 two databases wrote as {node.name} and nobody saw it")
+            clone.save(path.with_suffix(".kept"))
         finally:
             clone.close()
-        self._begin_anew(node)
+        if main.sync.list_quarantine():  # A snapshot would be refused: the copy is the shop now.
+            node.restore(path.with_suffix(".kept"))
+        else:
+            self._begin_anew(node)
 
     def _may_come_back(self, node: SimNode) -> bool:
         return self._has_copies and node is not self._simulation.main and node.path is not None
