@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,7 @@ class Node:
         self.registry = JobRegistry()
         self._purpose = purpose
         self._sync: Sync | None = None
+        self._making = Lock()  # The first of several threads opens the other database.
         self._doctor: Doctor | None = None
         self.operator = JobOperator(
             self.repository, self.registry, settings, purpose=purpose, access=access
@@ -153,21 +155,22 @@ class Node:
         Raises:
             DatabaseError: the other database cannot be opened.
         """
-        if self._sync is None:
-            from stepwell.sync.session import Sync  # Most commands do without.
+        with self._making:
+            if self._sync is None:
+                from stepwell.sync.session import Sync  # Most commands do without.
 
-            url = self.settings.sync_database_url
-            database = self.database if url is None else self._open_sync_database(url)
-            is_apart = database is not self.database
-            self._sync = Sync(
-                database,
-                self.clock,
-                actor=self._purpose,
-                is_apart=is_apart,
-                remote=self._remote(),
-                run=self._run_built_in,
-            )
-        return self._sync
+                url = self.settings.sync_database_url
+                database = self.database if url is None else self._open_sync_database(url)
+                is_apart = database is not self.database
+                self._sync = Sync(
+                    database,
+                    self.clock,
+                    actor=self._purpose,
+                    is_apart=is_apart,
+                    remote=self._remote(),
+                    run=self._run_built_in,
+                )
+            return self._sync
 
     def _remote(self) -> Remote:
         from stepwell.sync.remote import Remote

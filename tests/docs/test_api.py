@@ -13,7 +13,7 @@ from stepwell import Node
 from stepwell.testing import temporary_node
 from stepwell.web.app import make_app
 from stepwell.web.description import describe
-from stepwell.web.metrics import metrics_text
+from stepwell.web.metrics import Metrics
 from tests.docs.pages import ROOT, page
 from tests.docs.test_reference import COMMANDS
 from tests.web.test_access import PAGES, ROUTES
@@ -82,7 +82,7 @@ def test_every_route_describes_what_it_refuses(app: FastAPI) -> None:
 
 
 def test_every_metric_is_explained(node: Node) -> None:
-    names = re.findall(r"^# TYPE (\w+) ", metrics_text(node), re.MULTILINE)
+    names = re.findall(r"^# TYPE (\w+) ", Metrics(node).text(), re.MULTILINE)
 
     assert names == re.findall(r"^\| `(stepwell_\w+)` \|", PAGE.prose, re.MULTILINE)
 

@@ -15,9 +15,10 @@ from typing import Any
 
 from stepwell.database.guarded import GuardedConnection
 from stepwell.database.transaction import Transaction
-from stepwell.sync import baseline, capture, log, peers
+from stepwell.sync import baseline, capture, lag, log, peers
 from stepwell.sync.audit import Audit, list_audit
 from stepwell.sync.change import Lineage
+from stepwell.sync.lag import Lag
 from stepwell.sync.peers import Direction, Peer, SyncNode, SyncState
 from stepwell.sync.policy import check_policy, encode_policy, parse_policy
 from stepwell.sync.receiving import Receiving
@@ -104,6 +105,11 @@ class Sync(Sending, Receiving):
         self._require_node()
         with self.database.read() as reader:
             return peers.find_state(reader, client_id, direction)
+
+    def lags(self) -> list[Lag]:
+        """How far each peer is behind what is sealed; nothing is sealed for it."""
+        with self.database.read() as reader:
+            return lag.lags(reader, self._clock.now())
 
     # --- what is captured
 

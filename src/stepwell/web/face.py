@@ -17,6 +17,7 @@ from stepwell.node import Node
 from stepwell.repository.tokens import OPERATOR, SYNC, VIEWER
 from stepwell.web.auth import NOBODY, Caller, admit
 from stepwell.web.events import Events
+from stepwell.web.metrics import Metrics
 from stepwell.web.rates import Rates
 
 _MEANINGS = {
@@ -50,6 +51,7 @@ class Face:
         is_ending: Whether new work is refused.
         events: What is told to those who listen.
         form_key: Random; a form of a caller without a token proves by it that it is drawn here.
+        metrics: Its numbers for Prometheus.
         rates: How often each caller has asked.
         examining: Held while the doctor is at work for somebody.
     """
@@ -59,6 +61,7 @@ class Face:
     is_ending: Callable[[], bool]
     events: Events
     form_key: str
+    metrics: Metrics
     rates: Rates
     examining: Lock = field(default_factory=Lock)
 
@@ -68,7 +71,8 @@ class Face:
         watch = Watch(node.database, node.clock, restart=restart_in(node.settings))
         events = Events(node.database, node.clock, watch)
         rates = Rates(node.clock, node.settings.requests_per_minute)
-        return cls(node, on_loopback, is_ending, events, node.clock.new_id(), rates)
+        key, metrics = node.clock.new_id(), Metrics(node)
+        return cls(node, on_loopback, is_ending, events, key, metrics, rates)
 
     def watch(self) -> Watch:
         """Looks at executions; one a request, because a rate belongs to who has looked twice."""

@@ -12,7 +12,7 @@ from stepwell.errors import DatabaseError
 from stepwell.repository import browse
 from stepwell.web.description import describe
 from stepwell.web.face import Asked, Viewer, problems, take_by_address
-from stepwell.web.metrics import CONTENT_TYPE, metrics_text
+from stepwell.web.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["system"])
 
@@ -39,7 +39,7 @@ def health(request: Request, face: Asked) -> Response:
 @router.get("/metrics", responses=problems(), response_class=PlainTextResponse)
 def metrics(face: Asked, _caller: Viewer) -> Response:
     """Numbers for Prometheus, read from the database at this moment."""
-    return Response(metrics_text(face.node), media_type=CONTENT_TYPE)
+    return Response(face.metrics.text(), media_type=CONTENT_TYPE)
 
 
 @router.get("/openapi.json", responses=problems())
