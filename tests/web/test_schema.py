@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from stepwell import ChunkStep, Job, Node, PartitionedStep, PartitionResult, Skip, TaskletStep
 from stepwell.built_in_jobs import add_built_in_jobs
+from stepwell.repository.tokens import SYNC, create_token
 from stepwell.settings import Settings
 from stepwell.web.app import make_app
 from stepwell.web.server import Server
@@ -31,6 +32,7 @@ THERE: dict[str, list[Any]] = {
     "quarantine_id": [1],
 }
 WAIT_S = 60
+Served = tuple[Server, str]
 
 # As the code says it, which another test makes sure of.
 DESCRIPTION = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
@@ -49,8 +51,8 @@ def skip_odd(item: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A node where something has run, failed, skipped, waits and is scheduled."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A node where something has run, failed, skipped, waits, is scheduled; and a shop's token."""
     folder = tmp_path_factory.mktemp("schema")
     chosen = Settings(
         f"sqlite:///{folder}/a.db", durability="normal", folder=folder, requests_per_minute=0
@@ -65,13 +67,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             node.registry.add(job, origin="module jobs")
         add_built_in_jobs(node.registry, lambda: node)
         node.sync.init("main", is_main=True)
+        node.sync.add_peer("shop-1")
+        shop = create_token(node.database, node.clock, "shop", SYNC, node="shop-1")
         for name in ("tidy", "partly"):
             node.operator.run(name)
         node.operator.register("load", {"day": "2026-11-20"})
         node.pools.set("gpu", 1)
         node.schedules.add("load", "0 2 * * *", {"day": "{today}"})
         with Server(make_app(node), "127.0.0.1", 0) as server:
-            yield server
+            yield server, shop
 
 
 def share(number: int) -> PartitionResult:
@@ -83,6 +87,7 @@ def schema() -> Any:
     """Imported when it is needed: it takes seconds."""
     import schemathesis
 
+    schemathesis.serializer.alias("application/x-ndjson", "text/plain")
     return schemathesis.openapi.from_dict(DESCRIPTION)
 
 
@@ -94,7 +99,7 @@ def session() -> Iterator[requests.Session]:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_answer_is_one_that_is_described(
-    name: str, schema: Any, server: Server, session: requests.Session
+    name: str, schema: Any, server: Served, session: requests.Session
 ) -> None:
     """Method: schemathesis, with a seed that is always the same."""
     ask(schema, name, 2 if is_long(name) else EXAMPLES, server, session)
@@ -104,7 +109,7 @@ def test_every_answer_is_one_that_is_described(
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_one_of_many_answers_is_described(
-    name: str, schema: Any, server: Server, session: requests.Session
+    name: str, schema: Any, server: Served, session: requests.Session
 ) -> None:
     ask(schema, name, MANY_EXAMPLES // (10 if is_long(name) else 1), server, session)
 
@@ -113,11 +118,13 @@ def is_long(name: str) -> bool:
     return name.partition(" ")[2].startswith(LONG)
 
 
-def ask(schema: Any, name: str, count: int, server: Server, session: requests.Session) -> None:
+def ask(schema: Any, name: str, count: int, server: Served, session: requests.Session) -> None:
     from schemathesis.checks import not_a_server_error
     from schemathesis.specs.openapi import checks
 
     method, _, path = name.partition(" ")
+    url, shop = server[0].url, server[1]
+    headers = {"Authorization": f"Bearer {shop}"} if path.startswith("/sync/") else {}
     checked = [
         not_a_server_error,
         checks.status_code_conformance,
@@ -140,7 +147,7 @@ def ask(schema: Any, name: str, count: int, server: Server, session: requests.Se
             chosen = data.draw(st.one_of(there, st.none()))
             if chosen is not None:
                 case.path_parameters[parameter] = chosen
-        answer = case.call(base_url=server.url, session=session, timeout=WAIT_S)
+        answer = case.call(base_url=url, headers=headers, session=session, timeout=WAIT_S)
         case.validate_response(answer, checks=checked)
 
     asked()

@@ -139,12 +139,6 @@ class Receiving(Door):
             what=f"reopen conflict {conflict_id}",
         )
 
-    def count_conflicts(self) -> int:
-        """How many conflicts wait for a person."""
-        self._require_node()
-        with self.database.read() as reader:
-            return count_waiting(reader)
-
     def count_quarantine(self) -> int:
         """How many groups wait."""
         self._require_node()
