@@ -10,11 +10,12 @@ import pytest
 
 import stepwell.web.desk.queue
 from stepwell import Invariant, Job, Node, TaskletStep
+from stepwell.doctor.examine import EXPLANATIONS
 from stepwell.repository.tokens import create_token
 from stepwell.repository.why import explain, explain_queue
 from stepwell.web.app import make_app
 from stepwell.web.desk.routes import PAGES
-from stepwell.web.desk.words import DONE
+from stepwell.web.desk.words import DONE, PLACES
 from tests.support.change_log import execute
 from tests.web.client import Client
 from tests.web.conftest import Gate
@@ -95,6 +96,7 @@ def test_a_form_is_heard_only_with_the_token_of_its_own_caller(client: Client, n
     assert "the form is not one of this server&#39;s" in answers[0].text
     assert [2] == [pool.size for pool in node.pools.list()]
     assert 303 == post(bob, of_bob, size=9).status
+    assert 413 == client.ask("POST", form.action, [b"a" * 2**20, b"a"], {"accept": "x"}).status
     for body in (b"a=%ff", b"a=%00&form_token=x", b"\xff=1", b"a=1&" * 2000):
         kind = {"accept": "text/html"}
         assert 400 == client.ask("POST", form.action, [body], kind).status
@@ -222,6 +224,43 @@ def test_owners_are_asked_to_end_and_what_the_dead_have_left_is_recovered(
     assert [303, 303] == both
     assert "the till moves" in look(client, "/owners").text
     assert "the till moves" == node.operator.asked_to_end()
+
+
+def test_what_the_dead_have_is_taken_and_settled_once(client: Client, node: Node) -> None:
+    """Method: an owner whose byte nobody holds is as dead as one that was killed."""
+    node.operator.register("load", DAY)
+    execute(
+        node.database,
+        "INSERT INTO batch_owner (owner_id, host, pid, purpose, started_at, epoch)"
+        " SELECT 99, 'shop-3', 71, 'work', create_time, 1 FROM batch_job_execution",
+        "UPDATE batch_job_execution SET status = 'STARTED', owner_id = 99,"
+        " start_time = create_time",
+        "INSERT INTO batch_lock (lock_name, mode, owner_id, priority, requested_at, acquired_at)"
+        " SELECT 'ledger', 'write', 99, 0, create_time, create_time FROM batch_job_execution",
+    )
+    owners, locks = look(client, "/owners"), look(client, "/locks")
+    why = look(client, "/executions/1/why")
+    released = send(client, locks.form("/locks/release", lock="ledger"))
+    both = at_once(client, owners.form("/recover"), reason="the power failed")
+    history = client.get("/api/executions/1/history").json["history"]
+
+    assert "99 work shop-3 71" in owners.text
+    assert "✕ dead 1" in owners.text
+    assert "An owner is dead." in owners.text
+    assert "owner 99 (pid 71 on shop-3) ✕ dead" in locks.text
+    assert "its owner is dead: owner 99 (pid 71 on shop-3)" in why.text
+    assert DONE["released"] in released.text
+    assert [303, 303] == both
+    assert 1 == sum(change["to_status"] == "FAILED" and not change["step"] for change in history)
+    assert "the power failed" in str(history[-1]["reason"])
+    assert DONE["nothing_to_recover"] in send(client, owners.form("/recover")).text
+
+
+def test_places_of_findings_are_pages_and_codes_that_are_there() -> None:
+    pages = {target.partition("?")[0] for target, _ in PLACES.values()}
+
+    assert set() == pages - set(plain_pages())
+    assert set() == PLACES.keys() - EXPLANATIONS.keys()
 
 
 def test_the_doctor_plans_repairs_and_does_what_was_read_alone(client: Client, node: Node) -> None:

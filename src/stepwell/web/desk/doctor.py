@@ -17,6 +17,7 @@ from stepwell.finding import Finding, Repair, Severity
 from stepwell.repository.repair_log import LAST_ID, list_repairs
 from stepwell.web.care import one_at_a_time
 from stepwell.web.desk.desk import Acting, Desk, Looking, invalid
+from stepwell.web.desk.words import PLACES
 from stepwell.web.documents import ID_MAX
 
 router = APIRouter(include_in_schema=False)
@@ -122,6 +123,7 @@ def _by_code(found: Iterable[Finding]) -> list[dict[str, Any]]:
                 (finding, finding.repair if isinstance(finding.repair, Repair) else None)
                 for finding in of_it[:SHOWN_OF_A_CODE]
             ],
+            "place": PLACES.get(code),
             "more": max(0, len(of_it) - SHOWN_OF_A_CODE),
             "can": sum(isinstance(finding.repair, Repair) for finding in of_it),
         }

@@ -1,4 +1,4 @@
-"""What a form has done, as the page says that follows it."""
+"""What a form has done, as the page says that follows it; and where a finding is seen."""
 
 DONE = {
     "asked_to_end": "It is asked to end. It is gone from this list when it has.",
@@ -19,4 +19,21 @@ DONE = {
     "schedule_removed": "The schedule is gone. What it has started stays.",
     "schedule_resumed": "The schedule goes on. What was due meanwhile is not caught up.",
     "still_waits": "It was tried again, and still waits; below stands why.",
+}
+
+# Where a finding is seen, and mostly settled, without the command line.
+PLACES = {
+    "capture_incomplete": ("/sync", "the tables"),
+    "conflicts_wait": ("/conflicts?status=waiting", "the conflicts"),
+    "dead_owner": ("/owners", "the owners"),
+    "owner_not_ended": ("/owners", "the owners"),
+    "pool_closed": ("/pools", "the pools"),
+    "quarantine_waits": ("/quarantine", "the quarantine"),
+    "schedule_ahead_of_clock": ("/schedules", "the schedules"),
+    "schedule_never_due": ("/schedules", "the schedules"),
+    "schedule_overdue": ("/schedules", "the schedules"),
+    "schedule_skipped": ("/schedules", "the schedules"),
+    "scheduled_run_waits": ("/queue", "the queue"),
+    "shared_lock": ("/locks", "the locks"),
+    "stale_lock": ("/locks", "the locks"),
 }
