@@ -315,6 +315,9 @@ def test_backups_are_made_and_verified_by_name_alone(client: Client, node: Node)
 
 
 def test_a_page_that_is_not_there_says_so(client: Client) -> None:
+    wrong = look(client, "/queue?after=first")
+    assert 422 == wrong.status
+    assert "cannot answer GET /queue: 'after': input should be a valid integer" in wrong.text
     for target in ("/executions/9/why", "/conflicts/9", "/quarantine/9", "/audit"):
         page: Page = look(client, target)
         assert page.status in (404, 409)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 
 from stepwell.errors import StepwellError
 from stepwell.node import Node
@@ -25,7 +27,7 @@ from stepwell.web.desk.routes import PAGES
 from stepwell.web.door import Door
 from stepwell.web.face import Face
 from stepwell.web.hub import Hub
-from stepwell.web.problems import answer_http, answer_invalid
+from stepwell.web.problems import answer_http, invalid_request
 
 # What programs ask; each a module with its routes.
 API = (actions, questions, holdings, schedules, care, conflicts, sync_api, system)
@@ -46,7 +48,11 @@ def make_app(
     for routes in (*API, pages, *PAGES):
         app.include_router(routes.router)
     app.add_exception_handler(StepwellError, pages.answer)
-    app.add_exception_handler(RequestValidationError, answer_invalid)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)
     app.add_middleware(Door, clock=node.clock)
     return app
+
+
+def _answer_invalid(request: Request, error: Exception) -> Response:
+    return pages.answer(request, invalid_request(request, error))

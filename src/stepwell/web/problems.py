@@ -77,17 +77,16 @@ def answer_problem(_request: Request, error: Exception) -> Response:
     return JSONResponse(problem_json(error), status, headers, media_type=MEDIA_TYPE)
 
 
-def answer_invalid(request: Request, error: Exception) -> Response:
-    """A value in the path or the query that breaks its rule."""
+def invalid_request(request: Request, error: Exception) -> InvalidRequest:
+    """The refusal of a value in the path or the query that breaks its rule."""
     assert isinstance(error, RequestValidationError)
     faults = {str(fault["loc"][-1]): _lowered(fault["msg"]) for fault in error.errors()}
     listed = "; ".join(f"{name!r}: {what}" for name, what in faults.items())
-    invalid = InvalidRequest(
+    return InvalidRequest(
         f"cannot answer {request.method} {request.url.path}: {listed}",
         hint="`/openapi.json` shows what the route takes",
         fields={"parameters": faults},
     )
-    return answer_problem(request, invalid)
 
 
 def answer_http(request: Request, error: Exception) -> Response:
