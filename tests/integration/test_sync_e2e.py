@@ -7,6 +7,7 @@ read afterwards.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ from typing import Any
 
 import pytest
 
+from stepwell import Node
+from stepwell.settings import load_settings
+from stepwell.web.app import make_app
+from stepwell.web.server import Server
 from tests.examples.runs import ROOT, copy_of
 from tests.support.command_line import Here
 
@@ -169,6 +174,55 @@ def test_simple_a_week_of_business_reaches_everybody(chain: Chain) -> None:
     for node in NODES:
         found = chain.call(node, "doctor", code=None)["counts"].keys()
         assert set() == {code for code in found if code not in OF_THE_MACHINE}, node
+
+
+def test_the_same_over_http_as_the_guide_says(chain: Chain) -> None:
+    """Method: the guide's commands and settings as they stand there, but for the address."""
+    guide = (ROOT / "docs" / "guides" / "shops.md").read_text("utf-8")
+    section = guide.partition("## Over HTTP")[2].partition("\n## ")[0]
+    calls = [
+        (line.split()[2].removesuffix(".toml"), line.split()[3:])
+        for line in section.splitlines()
+        if line.startswith("stepwell --config")
+    ]
+    token, serving, pull, push = calls
+    assert (["serve", "main"], "shop-1") == ([serving[1][0], serving[0]], pull[0])
+    made = chain.call(token[0], *token[1][:-2])
+    (chain.folder / token[1][-1]).write_text(made["secret"], encoding="ascii")
+    settings = load_settings(
+        environment={"STEPWELL_CONFIG": "main.toml"}, working_folder=chain.folder
+    )
+    with Node.open(settings, purpose="serve") as main:
+        main.load_jobs()
+        with Server(make_app(main), "127.0.0.1", 0) as server:
+            [told] = re.findall(r'^sync_url = "https://.*"$', section, re.MULTILINE)
+            address = re.sub(r"https://[\w.:-]+", server.url, told)
+            with (chain.folder / "shop-1.toml").open("a", encoding="utf-8") as file:
+                file.write(f'{address}\nsync_token_file = "{token[1][-1]}"\n')
+            chain.call("shop-1", "run", "week", "store=1", "begins=2026-03-02")
+            chain.sql("main", "UPDATE store SET name = 'Old Harbour' WHERE store_id = 1")
+            pulled, pushed = chain.call(pull[0], *pull[1]), chain.call(push[0], *push[1])
+            again = chain.call(push[0], *push[1])
+            wrong = chain.call("shop-2", "sync", "pull", "--url", server.url, code=2)
+            foreign = chain.call(
+                *("shop-2", "sync", "pull", "--url", server.url),
+                *("--token-file", token[1][-1]),
+                code=1,
+            )
+
+    assert 'sync_token_file = "shop-1.token"' in section
+    assert (1, 1) == (pulled["groups"], pulled["applied"])
+    assert (False, 0, "main") == (
+        pushed["pull_is_due"],
+        pushed["quarantined"],
+        pushed["client"],
+    )
+    assert pushed["applied"] > 0
+    assert (0, 0) == (again["rows"], again["requests"])
+    assert chain.tables("main") == chain.tables("shop-1")
+    assert chain.last_lsn("shop-1") == chain.state("shop-1", "main", "out")
+    assert "no_sync_token" == wrong["code"]
+    assert "stands for node 'shop-1'" in foreign["failure"]["message"]
 
 
 def test_a_file_that_comes_again_changes_nothing(chain: Chain) -> None:

@@ -32,6 +32,7 @@ ANSWER_S = 300.0  # The hub applies what was pushed before it answers, and other
 BLOCK_BYTES = 64 * 1024
 _PROBLEM_BYTES_MAX = 64 * 1024
 _AGAIN = (408, 425, 429)
+_CUT = "the connection was cut"
 
 logger = logging.getLogger("stepwell.sync")
 
@@ -100,6 +101,8 @@ class Transport:
                     file.write(block if packer is None else packer.compress(block))
                     size += len(block)
                     tell(size)
+                if response.length:
+                    raise _Again(_CUT)  # Of a body with a length a block is only shorter.
                 if packer is not None:
                     file.write(packer.flush())
 
@@ -140,12 +143,15 @@ class Transport:
     ) -> T:
         connection = self._connected()
         try:
-            response = self._answer(connection, method, target, file)
-            if response.status >= 500 or response.status in _AGAIN:
-                raise _Again(_problem(response)[0], _retry_after(response))
-            if response.status != 200:
-                raise self._refused(response)
-            return take(response)
+            with self._answer(connection, method, target, file) as response:
+                if response.status >= 500 or response.status in _AGAIN:
+                    raise _Again(_problem(response)[0], _retry_after(response))
+                if response.status != 200:
+                    raise self._refused(response)
+                if response.length is None and not response.chunked:
+                    # Its head was cut: what is left of it looks whole.
+                    raise _Again(_CUT)
+                return take(response)
         except (OSError, HTTPException) as error:
             raise _Again(_reason(error)) from error
         finally:
@@ -170,7 +176,7 @@ class Transport:
                 fields={"url": address.shown},
             ) from error
         except ssl.SSLEOFError as error:
-            raise _Again("the connection was cut") from error
+            raise _Again(_CUT) from error
         except ssl.SSLError as error:
             raise PeerRefused(
                 f"cannot speak TLS with {address.shown!r}: {error.reason or error}",
@@ -316,7 +322,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there"
     if isinstance(error, (ConnectionError, HTTPException, ssl.SSLError)):
-        return "the connection was cut"
+        return _CUT
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[:1].lower() + error.strerror[1:]
     return type(error).__name__
