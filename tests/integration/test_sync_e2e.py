@@ -195,12 +195,13 @@ def test_the_same_over_http_as_the_guide_says(chain: Chain) -> None:
     with Node.open(settings, purpose="serve") as main:
         main.load_jobs()
         with Server(make_app(main), "127.0.0.1", 0) as server:
-            [told] = re.findall(r'^sync_url = "https://.*"$', section, re.MULTILINE)
-            address = re.sub(r"https://[\w.:-]+", server.url, told)
+            [address] = re.findall(r'^sync_url = "https://.*"$', section, re.MULTILINE)
+            address = re.sub(r"https://[\w.:-]+", server.url, address)
             with (chain.folder / "shop-1.toml").open("a", encoding="utf-8") as file:
                 file.write(f'{address}\nsync_token_file = "{token[1][-1]}"\n')
             chain.call("shop-1", "run", "week", "store=1", "begins=2026-03-02")
             chain.sql("main", "UPDATE store SET name = 'Old Harbour' WHERE store_id = 1")
+            told = Here(chain.folder).call("--config", "shop-1.toml", *push[1])
             pulled, pushed = chain.call(pull[0], *pull[1]), chain.call(push[0], *push[1])
             again = chain.call(push[0], *push[1])
             wrong = chain.call("shop-2", "sync", "pull", "--url", server.url, code=2)
@@ -211,18 +212,18 @@ def test_the_same_over_http_as_the_guide_says(chain: Chain) -> None:
             )
 
     assert 'sync_token_file = "shop-1.token"' in section
+    assert 0 == told.code
+    assert "a pull is due: main has changes that are not here" in told.err
+    assert re.search(r"pushed 7 changes in \d+ groups to main\n  LSN ", told.out)
     assert (1, 1) == (pulled["groups"], pulled["applied"])
-    assert (False, 0, "main") == (
-        pushed["pull_is_due"],
-        pushed["quarantined"],
-        pushed["client"],
-    )
-    assert pushed["applied"] > 0
+    # What is left to say is that the shop has it.
+    assert (False, 0, 1) == (pushed["pull_is_due"], pushed["rows"], pushed["requests"])
     assert (0, 0) == (again["rows"], again["requests"])
     assert chain.tables("main") == chain.tables("shop-1")
     assert chain.last_lsn("shop-1") == chain.state("shop-1", "main", "out")
     assert "no_sync_token" == wrong["code"]
     assert "stands for node 'shop-1'" in foreign["failure"]["message"]
+    assert "`stepwell token create NAME --role sync --node shop-2`" in foreign["hint"]
 
 
 def test_a_file_that_comes_again_changes_nothing(chain: Chain) -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -147,10 +148,11 @@ def test_a_push_goes_on_behind_what_has_come_there(
     assert 60 == main.sync.state("shop-1", "in").last_lsn  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("kind", ["sqlite3", pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_a_hub_that_is_killed_while_it_applies_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Goal: kill -9 in the middle of an import, a new server on the same file: equal databases.
+    """Goal: kill -9 in the middle of an import, a new server on the same data: equal databases.
 
     Method: the shop is told nothing; its own attempts last until the hub is back.
     """
@@ -159,63 +161,54 @@ def test_a_hub_that_is_killed_while_it_applies_goes_on(
     monkeypatch.setattr(exchange, "PIECE_CHANGES", 20_000)
     folder = tmp_path / "main"
     folder.mkdir()
-    with open_node(f"sqlite:///{folder}/stepwell.db", folder, "main", is_main=True) as main:
-        shop_url = f"sqlite:///{tmp_path}/shop-1.db"
-        with open_node(shop_url, tmp_path, "shop-1") as shop:
-            [token] = meet(main, shop).values()
-            for group in range(40):
-                with shop.sync.transaction() as connection:
-                    for number in range(group * 100, group * 100 + 100):
-                        connection.execute("INSERT INTO visit (id) VALUES (:id)", {"id": number})
-    (tmp_path / "shop-1.token").write_text(token, encoding="ascii")
-    _kill_and_serve_again(folder, tmp_path)
+    main_url, shop_url = f"sqlite:///{folder}/main.db", f"sqlite:///{tmp_path}/shop-1.db"
+    if kind == "postgresql":
+        main_url = request.getfixturevalue("postgresql_database_url")
     with (
-        Node.open(f"sqlite:///{folder}/stepwell.db") as main,
-        Node.open(shop_url) as shop,
+        open_node(main_url, folder, "main", is_main=True) as main,
+        open_node(shop_url, tmp_path, "shop-1") as shop,
     ):
+        [token] = meet(main, shop).values()
+        (tmp_path / "shop-1.token").write_text(token, encoding="ascii")
+        for group in range(40):
+            with shop.sync.transaction() as connection:
+                for number in range(group * 100, group * 100 + 100):
+                    connection.execute("INSERT INTO visit (id) VALUES (:id)", {"id": number})
+        done = _pushed_to_a_hub_that_dies(main, Folder(folder, STEPWELL_DATABASE=main_url), shop)
+
+        assert (4_000, 0) == (done["rows"], done["quarantined"])
         assert () == compare(main, shop, tmp_path).differences
         assert 4_000 == len(rows_of(main.database, "visit", "id"))
-        history = main.operator.get_job_instances("stepwell.sync.import", 0, 9)
         ends = {
             str(execution.batch_status)
-            for instance in history
+            for instance in main.operator.get_job_instances("stepwell.sync.import", 0, 9)
             for execution in main.operator.get_job_executions(instance)
         }
     assert {"FAILED", "COMPLETED"} <= ends
 
 
-def _kill_and_serve_again(folder: Path, tmp_path: Path) -> None:
-    hub = Folder(folder)
+def _pushed_to_a_hub_that_dies(main: Node, hub: Folder, shop: Node) -> dict[str, Any]:
+    """What the push says that had begun when the first server was killed."""
+
+    def first_batch_is_in() -> bool:
+        with main.database.read() as reader:
+            found = reader.connection.execute(
+                "SELECT 1 FROM batch_step_execution WHERE step_name = 'apply' AND chunk_number > 0"
+            )
+            return bool(found.fetchall())
+
     first = hub.start("serve", "--port", "0")
     [url] = re.findall(r"http://127\.0\.0\.1:\d+", first.until("working"))
-    pushed: list[Any] = []
-    settings = Settings(
-        database=f"sqlite:///{tmp_path}/shop-1.db",
-        folder=tmp_path,
-        sync_url=url,
-        sync_token_file="shop-1.token",
-    )
-
-    def push() -> None:
-        with Node.open(settings) as shop:
-            pushed.append(shop.sync.push())
-
-    pushing = Thread(target=push)
-    pushing.start()
-    until(
-        lambda: hub.rows(
-            "SELECT 1 FROM batch_step_execution WHERE step_name = 'apply' AND chunk_number > 0"
-        ),
-        what="the first batch",
-    )
-    first.kill()
-    second = hub.start("serve", "--port", url.rpartition(":")[2])
-    second.until("working")
-    pushing.join(60)
-    second.send(signal.SIGTERM)
-    second.end()
-    [done] = pushed
-    assert (4_000, 0) == (done["rows"], done["quarantined"])
+    with ThreadPoolExecutor(1) as pool:
+        pushing = pool.submit(shop.sync.push, **over(url, shop))
+        until(first_batch_is_in, what="the first batch")
+        first.kill()
+        second = hub.start("serve", "--port", url.rpartition(":")[2])
+        second.until("working")
+        done = pushing.result(90)
+        second.send(signal.SIGTERM)
+        second.end()
+    return done
 
 
 # --- what is refused ----------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from stepwell.cli.output import Output, end_at_once, note
 from stepwell.cli.running import parameters_text, running_page, summary_page
 from stepwell.cli.signals import StopSignals
 from stepwell.clock import Clock
-from stepwell.errors import DatabaseError
+from stepwell.errors import DatabaseError, StepwellError
 from stepwell.looks.reading import Look, Watch
 from stepwell.looks.representation import look_json
 from stepwell.looks.restarting import restart_in
@@ -43,6 +43,8 @@ class Foreground:
         self._clock = clock
         self._eyes = Watch(node.database, clock, restart=restart_in(node.settings))
         self._signals = StopSignals("ended at once; the next `stepwell run` recovers what ran")
+        # The hint of what it has failed by; the record has its message alone.
+        self.hint = ""
 
     def __enter__(self) -> Self:
         self._signals.__enter__()
@@ -69,7 +71,10 @@ class Foreground:
         with self._screen(execution_id) as screen:
             ended = False
             while not ended:
-                ended = self._node.operator.wait(execution_id, LOOK_S) is not None
+                outcome = self._node.operator.wait(execution_id, LOOK_S)
+                ended = outcome is not None
+                if outcome is not None and isinstance(outcome.exception, StepwellError):
+                    self.hint = outcome.exception.hint
                 if self._signals.received and deadline is None:
                     deadline = self._clock.monotonic() + self._node.settings.shutdown_timeout_s
                     self._node.operator.request_shutdown(self._signals.received)

@@ -307,7 +307,9 @@ def in_the_foreground(
         if look.execution.batch_status is BatchStatus.COMPLETED:
             return look
         if output.wants_json:
-            foreground.print_json(look, {})
+            foreground.print_json(look, {"hint": foreground.hint} if foreground.hint else {})
         else:
             foreground.print_summary(look)
+            if foreground.hint:
+                output.hint(foreground.hint)
     raise typer.Exit(exit_status_of_execution(look.execution))

@@ -29,6 +29,7 @@ Answer = TypeVar("Answer")
 # Applied within a proxy's patience, and little to send again when the connection is cut.
 PIECE_CHANGES = 20_000
 ERRORS_MAX = 20
+_TOLD_OF_AN_ERROR = ("table", "pk_json", "reason", "message", "quarantine_id")
 
 
 class HubStatus(msgspec.Struct, frozen=True):
@@ -108,7 +109,8 @@ class Pushed:
         self.quarantined += report.quarantined
         self.waiting = report.waiting
         self.requests += 1
-        self.errors += report.errors[: ERRORS_MAX - len(self.errors)]
+        for error in report.errors[: ERRORS_MAX - len(self.errors)]:
+            self.errors.append({name: str(error.get(name))[:200] for name in _TOLD_OF_AN_ERROR})
 
 
 class Exchange:
@@ -141,7 +143,8 @@ class Exchange:
             PeerRefused, PeerUnreachable: none does.
         """
         query: dict[str, object] = {"client_id": self._name}
-        taken = self._sync.state(self._client, "in") if self._client else None
+        expected = self._client or self._only_main()
+        taken = self._sync.state(expected, "in") if expected else None
         if taken is not None:
             query["from_lsn"] = taken.last_lsn + 1
         status = self._convert(self._transport.get("/sync/status", query), HubStatus)
@@ -150,12 +153,14 @@ class Exchange:
         if self._client and status.node != self._client:
             raise self._wrong(status.node, f"node {status.node!r} answers, not {self._client!r}")
         self._sync.get_peer(status.node, "exchange changes with")
-        if not self._client:
-            # It is known only now who answers, and with that what was taken from there.
-            self._client = status.node
-            if self._sync.state(status.node, "in") is not None:
-                return self.status()
+        if status.node != expected and self._sync.state(status.node, "in") is not None:
+            self._client = status.node  # Known only now, and with it what was taken from there.
+            return self.status()
         return status
+
+    def _only_main(self) -> str:
+        mains = [p.node_id for p in self._sync.list_peers() if p.is_main and p.retired_at is None]
+        return mains[0] if len(mains) == 1 else ""
 
     # --- there
 
@@ -234,29 +239,32 @@ class Exchange:
 
     def fetch(
         self,
-        files: list[str],
+        count: int,
         *,
-        save: Callable[[list[str]], None],
+        save: Callable[[str, int], None],
         tell: Callable[[int, int], None],
-    ) -> list[str]:
-        """Get what the hub has for this node, into files; ``files`` are those of an earlier try.
+    ) -> None:
+        """Get what the hub has for this node, into files; ``count`` of them an earlier try got.
+
+        ``save`` is called with their name, in which a star is the number, and how many there are.
 
         Raises:
             BundleTorn, BundleDamaged, …: what came is not what a hub sends.
             what :meth:`status` raises; PeerRefused with 410 when the hub keeps it no longer.
         """
         status = self.status()
-        files = [file for file in files if Path(file).is_file()]
-        if not files:
+        if not all(self._incoming(number).is_file() for number in range(1, count + 1)):
+            count = 0
+        if not count:
             self._make_folder()
             self._clear()
         taken = self._sync.state(status.node, "in")
         is_known = taken is not None and taken.peer_epoch == status.epoch
         first = after = taken.last_lsn if taken is not None and is_known else 0
-        if files:
-            after = open_bundle(Path(files[-1])).meta.to_lsn
-        while after < status.last_lsn or not files:
-            path = self._folder / f"{self._name}-pull-{len(files) + 1}.jsonl.gz"
+        if count:
+            after = open_bundle(self._incoming(count)).meta.to_lsn
+        while after < status.last_lsn or not count:
+            path = self._incoming(count + 1)
             self._transport.fetch(
                 "/sync/pull",
                 {"client_id": self._name, "from_lsn": after + 1, "limit": PIECE_CHANGES},
@@ -268,10 +276,12 @@ class Exchange:
             if bundle.meta.source_node != status.node or checked.to_lsn < after:
                 raise self._wrong(bundle.meta.source_node, "other changes came than were asked for")
             after = checked.to_lsn
-            files = [*files, str(path)]
-            save(files)
+            count += 1
+            save(str(self._incoming("*")), count)
             tell(after - first, max(after, status.last_lsn) - first)
-        return files
+
+    def _incoming(self, number: object) -> Path:
+        return self._folder / f"{self._name}-pull-{number}.jsonl.gz"
 
     def _clear(self) -> None:
         for path in self._folder.glob(f"{self._name}-pull-*"):
@@ -280,7 +290,7 @@ class Exchange:
 
     def _make_folder(self) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise disk_refusal(error, f"use the folder {str(self._folder)!r}") from error
 

@@ -109,13 +109,14 @@ def pull_job(sync: Callable[[], Sync]) -> Job:
         if step.parameters.file:
             return
 
-        def save(files: list[str]) -> None:
+        def save(name: str, count: int) -> None:
             with step.transaction():
-                step.job.context = {**step.job.context, "files": files}
+                fetched = {"name": name, "count": count}
+                step.job.context = {**step.job.context, "fetched": fetched}
 
         with suppress(Stopped):
             _exchange(step, sync()).fetch(
-                step.job.context.get("files", []),
+                step.job.context.get("fetched", {}).get("count", 0),
                 save=save,
                 tell=lambda done, total: step.progress(done, total, "changes"),
             )

@@ -8,10 +8,9 @@ streamed. What cannot be applied is parked alone, and written to ``FILE.errors.j
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +25,10 @@ from stepwell.job.step import ChunkStep, TaskletStep
 from stepwell.sync.bundle import Meta
 from stepwell.sync.bundle_reader import BundleGroup, Checked, open_bundle
 from stepwell.sync.change import Change
+from stepwell.sync.error_report import ErrorReport, told
 
 if TYPE_CHECKING:
     from stepwell.database.transaction import Transaction
-    from stepwell.sync.apply import Applied
     from stepwell.sync.session import Sync
 
 IMPORT = "stepwell.sync.import"
@@ -147,9 +146,7 @@ class GroupReader:
     def read(self) -> Item | None:
         """The next group, whole, or as a stream when it is longer than a batch."""
         while (group := next(self._groups, None)) is None:
-            checked = dict(self._step.job.context.get("checked", {}))
-            checked[str(self._piece)] = msgspec.to_builtins(self._bundle.last_checked)
-            self._step.job.context = {**self._step.job.context, "checked": checked}
+            self._count_file()
             if self._piece + 1 == len(self._files):
                 return None
             self._open(self._piece + 1)
@@ -165,6 +162,18 @@ class GroupReader:
             item.last_lsn = group.seq  # Its lines may stand between those of others.
         self._last = item
         return item
+
+    def _count_file(self) -> None:
+        """What all files up to this one hold, counted once although one may be read again."""
+        context = self._step.job.context
+        if self._piece < context.get("files_read", 0):
+            return
+        found, before = self._bundle.last_checked, context.get("checked", {"rows": 0, "groups": 0})
+        found = replace(
+            found, rows=found.rows + before["rows"], groups=found.groups + before["groups"]
+        )
+        checked = msgspec.to_builtins(found)
+        self._step.job.context = {**context, "checked": checked, "files_read": self._piece + 1}
 
     def checkpoint(self) -> dict[str, Any]:
         """Behind the last group."""
@@ -199,7 +208,7 @@ class GroupWriter:
         files = files_of(step)
         self._from_lsn = open_bundle(Path(files[0])).meta.from_lsn
         self._to_lsn = open_bundle(Path(files[-1])).meta.to_lsn
-        self._report = _Report(Path(f"{files[0]}.errors.jsonl"), checkpoint or 0)
+        self._report = ErrorReport(Path(f"{files[0]}.errors.jsonl"), checkpoint or 0)
         self._is_first = True
 
     def write(self, items: Sequence[Item], step: Any) -> WriteReport:
@@ -230,7 +239,7 @@ class GroupWriter:
             counts["released"] += len(applied.released)
         step.job.context = {**step.job.context, "counts": counts}
         for applied in parked:
-            logger.error("%s", _told(applied))
+            logger.error("%s", told(applied))
         self._report.add(parked)
         done, total = reached - self._from_lsn + 1, self._to_lsn - self._from_lsn + 1
         step.progress(done, max(done, total), "changes")
@@ -259,84 +268,13 @@ def _transaction(sync: Sync, step: Any) -> Iterator[Transaction]:
         yield step.open_transaction
 
 
-class _Report:
-    """``FILE.errors.jsonl``, none without errors; after a kill as long as what is committed."""
-
-    def __init__(self, path: Path, size: int) -> None:
-        self._path = path
-        self._size = size
-        self._file: Any = None
-        try:
-            if path.exists():
-                if size:
-                    os.truncate(path, size)
-                else:
-                    path.unlink()
-        except OSError as error:
-            self._give_up(error)
-
-    def add(self, parked: Sequence[Applied]) -> None:
-        """Groups that were parked."""
-        if not parked:
-            return
-        try:
-            if self._file is None:
-                self._file = self._path.open("ab")
-            for applied in parked:
-                self._file.write(msgspec.json.encode(_error(applied)) + b"\n")
-        except OSError as error:
-            self._give_up(error)
-
-    def flush(self) -> int:
-        """Have the disk hold it; answers its length."""
-        if self._file is not None:
-            try:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                self._size = self._file.tell()
-            except OSError as error:
-                self._give_up(error)
-        return self._size
-
-    def close(self) -> None:
-        """Nothing more is written."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _give_up(self, error: OSError) -> None:
-        logger.warning(
-            "cannot write %s: %s; `stepwell sync quarantine list` has the same", self._path, error
-        )
-
-
-def _error(applied: Applied) -> dict[str, Any]:
-    return {
-        "line": applied.line,
-        "table": applied.table_name,
-        "pk_json": None if applied.pk_json is None else msgspec.Raw(applied.pk_json.encode()),
-        "reason": applied.reason,
-        "message": applied.message,
-        "quarantine_id": applied.quarantine_id,
-        "origin": applied.origin,
-        "epoch": applied.epoch,
-        "seq": applied.seq,
-        "tx_id": applied.tx_id,
-    }
-
-
-def _told(applied: Applied) -> str:
-    at = "" if applied.line is None else f" (line {applied.line})"
-    return (
-        f"parked group {applied.seq} of {applied.origin}{at} as {applied.quarantine_id}:"
-        f" {applied.reason}: {applied.message}"
-    )
-
-
 def files_of(step: Any) -> list[str]:
     """What is imported: a file, or the pieces of a log that were fetched from a hub."""
-    fetched: list[str] = step.job.context.get("files", [])
-    return fetched or [step.parameters.file]
+    fetched = step.job.context.get("fetched")
+    if fetched is None:
+        return [step.parameters.file]
+    before, _, behind = fetched["name"].rpartition("*")
+    return [f"{before}{number}{behind}" for number in range(1, fetched["count"] + 1)]
 
 
 def import_job(
@@ -349,7 +287,8 @@ def import_job(
 ) -> Job:
     """Reads a file through, applies it, and says how far its source has come.
 
-    ``before`` may put the names of several files into the job's context, as ``files``.
+    ``before`` may put several files into the job's context: ``fetched``, their ``name`` with a star
+    for the number, and their ``count``.
     """
 
     def preflight(step: Any) -> None:
@@ -361,16 +300,15 @@ def import_job(
         files = files_of(step)
         bundle = open_bundle(Path(files[-1]))
         counts = {**_NOTHING, **step.job.context.get("counts", {})}
-        pieces = msgspec.convert(step.job.context["checked"], dict[str, Checked])
-        checked = pieces[str(len(files) - 1)]
+        checked = msgspec.convert(step.job.context["checked"], Checked)
         acknowledged, waiting = sync().finish_import(bundle, checked, counts)
         step.context = {
             "file": files[0],
             "source_node": bundle.meta.source_node,
             "from_lsn": open_bundle(Path(files[0])).meta.from_lsn,
             "to_lsn": checked.to_lsn,
-            "rows": sum(piece.rows for piece in pieces.values()),
-            "groups": sum(piece.groups for piece in pieces.values()),
+            "rows": checked.rows,
+            "groups": checked.groups,
             "acknowledged_lsn": acknowledged,
             "waiting": waiting,
             **counts,

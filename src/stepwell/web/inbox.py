@@ -99,7 +99,7 @@ class Inbox:
             raise disk_refusal(error, "take the push") from error
 
     def _make_room(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         kept_since = self._clock.now().timestamp() - KEPT_S
         for path in self._folder.glob(f"{self._prefix}*"):
             with suppress(OSError):
