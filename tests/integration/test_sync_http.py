@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import signal
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -20,12 +22,15 @@ from stepwell import Node
 from stepwell.errors import (
     InvalidPeer,
     InvalidPeerUrl,
+    NodeRestored,
     NoSyncToken,
     PeerRefused,
     PeerUnreachable,
 )
+from stepwell.repository.steps import get_context
 from stepwell.settings import Settings
 from stepwell.sync import exchange, transport
+from stepwell.sync.import_job import GroupWriter
 from stepwell.sync.remote import Remote, address_of
 from stepwell.web.app import make_app
 from stepwell.web.server import Server
@@ -146,6 +151,103 @@ def test_a_push_goes_on_behind_what_has_come_there(
     assert ended is not None
     assert "COMPLETED" == str(ended.batch_status)
     assert 60 == main.sync.state("shop-1", "in").last_lsn  # type: ignore[union-attr]
+
+
+ON_SQLITE = pytest.mark.parametrize("main", ["sqlite3"], indirect=True)
+
+
+@ON_SQLITE
+def test_a_pull_that_fails_in_a_piece_goes_on_there(
+    main: Node, shops: list[Node], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: batches that span pieces, a failure in one of them, a restart: each group counts once.
+
+    Method: pieces of 20 groups, batches of 7; the fifth batch fails after it was read.
+    """
+    [shop, _] = shops
+    write(main, range(50))
+    monkeypatch.setattr(GroupWriter, "write", _failing_once(GroupWriter.write, at=5))
+    asked = {**over(server.url, shop), "batch_size": 7}
+    failed = shop.operator.run("stepwell.sync.pull", asked)
+    reached = shop.sync.state("main", "in")
+    main.sync.retire_peer("shop-1")  # What was fetched is not asked for again.
+    ended = shop.operator.wait(shop.operator.restart(failed.execution_id))
+    assert ended is not None
+    steps = {s.step_name: s for s in shop.operator.get_step_executions(ended.execution_id)}
+    with shop.database.read() as reader:
+        done = json.loads(get_context(reader, steps["finish"].step_execution_id))
+
+    assert reached is not None
+    assert ("FAILED", 28, "COMPLETED") == (
+        str(failed.batch_status),
+        reached.last_lsn,
+        str(ended.batch_status),
+    )
+    assert "fetch" not in steps
+    assert 50 == len(rows_of(shop.database, "visit", "id"))
+    assert (1, 50, 50, 50, 50) == (
+        done["from_lsn"],
+        done["to_lsn"],
+        done["rows"],
+        done["groups"],
+        done["applied"],
+    )
+
+
+def _failing_once(write: Any, *, at: int) -> Any:
+    calls = iter(range(1, 1_000))
+
+    def failing(*given: Any) -> Any:
+        if next(calls) == at:
+            raise RuntimeError("the disk is full")
+        return write(*given)
+
+    return failing
+
+
+@ON_SQLITE
+def test_what_is_too_large_for_the_hub_goes_in_smaller_pieces(
+    main: Node, shops: list[Node], tmp_path: Path
+) -> None:
+    [shop, _] = shops
+    [token] = meet(main, shop).values()
+    (tmp_path / "shop-1.token").write_text(token, encoding="ascii")
+    main.settings = replace(main.settings, sync_push_bytes_max=2_000)
+    for number in range(40):
+        write(shop, [number], note="".join(shop.clock.new_id() for _ in range(4)))
+    with Server(make_app(main), "127.0.0.1", 0) as server:
+        pushed = shop.sync.push(**over(server.url, shop))
+        with shop.sync.transaction() as connection:
+            for number in range(100, 200):
+                values = {"id": number, "note": shop.clock.new_id()}
+                connection.execute("INSERT INTO visit VALUES (:id, :note)", values)
+        with pytest.raises(PeerRefused, match="it takes 2,000 at once"):
+            shop.sync.push(**over(server.url, shop))
+
+    assert pushed["requests"] > 4
+    assert (40, 40) == (pushed["applied"], len(rows_of(main.database, "visit", "id")))
+    assert [] == list((tmp_path / "sync-transit").iterdir())
+
+
+@ON_SQLITE
+def test_a_shop_that_was_restored_from_a_copy_is_told(
+    main: Node, server: Server, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop-3.db"
+    with open_node(f"sqlite:///{file}", tmp_path, "shop-3") as shop:
+        [token] = meet(main, shop).values()
+        write(shop, range(2))
+    copy = shutil.copy(file, tmp_path / "copy")
+    settings = Settings(database=f"sqlite:///{file}", folder=tmp_path, sync_token=token)
+    with Node.open(settings) as shop:
+        write(shop, range(2, 5))
+        shop.sync.push(url=server.url)
+    shutil.copy(copy, file)
+    with Node.open(settings) as shop, pytest.raises(NodeRestored) as refused:
+        shop.sync.push(url=server.url)
+
+    assert "up to LSN 5, the log here ends at LSN 2" in refused.value.message
+    assert "sync rejoin --from FILE" in refused.value.hint
 
 
 @pytest.mark.parametrize("kind", ["sqlite3", pytest.param("postgresql", marks=pytest.mark.slow)])
