@@ -82,7 +82,7 @@ class Hub:
             _rename(error, file, caller)
             raise
         finally:
-            if not is_kept:  # A successor goes on with it.
+            if not is_kept:  # `stepwell restart` goes on with it.
                 for path in (file, _errors_of(file)):
                     with suppress(OSError):
                         path.unlink(missing_ok=True)
