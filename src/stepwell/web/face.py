@@ -71,8 +71,7 @@ class Face:
         watch = Watch(node.database, node.clock, restart=restart_in(node.settings))
         events = Events(node.database, node.clock, watch)
         rates = Rates(node.clock, node.settings.requests_per_minute)
-        key, metrics = node.clock.new_id(), Metrics(node)
-        return cls(node, on_loopback, is_ending, events, key, metrics, rates)
+        return cls(node, on_loopback, is_ending, events, node.clock.new_id(), Metrics(node), rates)
 
     def watch(self) -> Watch:
         """Looks at executions; one a request, because a rate belongs to who has looked twice."""
