@@ -42,8 +42,6 @@ SMALL_TABLES = "SCAN (?:batch_(?:schedule|notification_channel|lock|token)|sync_
 WHOLE_TABLE = {
     "LIST_GIVEN_UP": "what was told in the last week, for the doctor",
     "PRUNE_NOTIFICATIONS": "what was told in the last week, once an hour",
-    "LIST_NAMES": "names of jobs, from an index of the instances; for people",
-    "LAST_STARTS": "one look a job name, from an index of the instances",
     "LIST_SIZES": "the pools, which people name one by one",
     "LIST_CONFIGURED": "the pools, which people name one by one",
     "_CHANGES": "the doctor replays all of the history",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, text
+from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, or_, select, text
 
 from stepwell.database.prepared import Prepared
 from stepwell.database.tables import (
@@ -21,6 +21,7 @@ from stepwell.database.types import Elapsed
 from stepwell.execution.records import JobExecution, PartitionExecution
 from stepwell.execution.status import BatchStatus
 from stepwell.repository.executions import RUNNING_EXECUTIONS
+from stepwell.repository.instances import LIST_NAMES
 from stepwell.repository.rows import (
     JOB_COLUMNS,
     PARTITION_COLUMNS,
@@ -31,6 +32,8 @@ from stepwell.repository.steps import COUNT_SKIPS
 
 # "Lately" ends here too, so that a long history does not make a look longer.
 LOOK_BACK_EXECUTIONS = 10_000
+# So far a page of one job, or of some statuses, is looked for one by one.
+WALKED_EXECUTIONS = 20_000
 
 _e = batch_job_execution.c
 _i = batch_job_instance.c
@@ -43,11 +46,6 @@ TRACKING = Prepared(
     )
     .select_from(text("batch_job_execution_tracking"))
     .where(text("execution_id = :id_").bindparams(bindparam("id_")))
-)
-LAST_STARTS = Prepared(
-    select(_i.job_name, func.max(_e.job_execution_id))
-    .select_from(batch_job_execution.join(batch_job_instance))
-    .group_by(_i.job_name)
 )
 COUNT_BY_STATUS = Prepared(
     select(_i.job_name, _e.status, func.count())
@@ -154,6 +152,18 @@ PARTITION_TIMES = Prepared(
 )
 
 
+_job_name: BindParameter[str] = bindparam("job_name_")
+# So that it is asked of each execution in turn, and not of all executions of the job first.
+_named = batch_job_instance.alias("named")
+_HAS_NAME = (
+    select(_named.c.job_name)
+    .where(_named.c.job_instance_id == _e.job_instance_id)
+    .correlate(batch_job_execution)
+    .scalar_subquery()
+    == _job_name
+)
+
+
 class PartitionTimes(NamedTuple):
     """How long the partitions of one step execution took that have a result, in seconds.
 
@@ -175,19 +185,48 @@ def list_executions(
     statuses: Iterable[str] = (),
     since: datetime | None = None,
     before_id: int | None = None,
+    after_id: int | None = None,
     count: int = 20,
 ) -> list[JobExecution]:
-    """One page of executions, newest first, behind ``before_id``."""
+    """One page of executions, newest first, behind ``before_id`` and no older than ``after_id``.
+
+    Those of one job are looked for among the last ``WALKED_EXECUTIONS`` first: of a job that runs
+    often they are there. Of a job that runs seldom there are few instances, and all are looked at.
+    """
+    narrowed: dict[str, Any] = {"statuses": tuple(statuses), "since": since, "count": count}
+    if job_name is not None and after_id is None:
+        newest = newest_execution_id(reader) + 1 if before_id is None else before_id
+        walked = _page(
+            reader, _HAS_NAME, job_name, newest, newest - WALKED_EXECUTIONS - 1, **narrowed
+        )
+        if len(walked) == count or newest <= WALKED_EXECUTIONS:
+            return walked
+    return _page(reader, _i.job_name == _job_name, job_name, before_id, after_id, **narrowed)
+
+
+def _page(
+    reader: Reader,
+    is_of_job: ColumnElement[bool],
+    job_name: str | None,
+    before_id: int | None,
+    after_id: int | None,
+    *,
+    statuses: tuple[str, ...],
+    since: datetime | None,
+    count: int,
+) -> list[JobExecution]:
     statement = select(*JOB_COLUMNS).select_from(batch_job_execution.join(batch_job_instance))
     values: dict[str, Any] = {"count_": count}
     if job_name is not None:
-        statement = statement.where(_i.job_name == bindparam("job_name_"))
+        statement = statement.where(is_of_job)
         values["job_name_"] = job_name
-    wanted = list(statuses)
-    if wanted:
-        names = [f"status_{index}" for index in range(len(wanted))]
+    if after_id is not None:
+        statement = statement.where(_e.job_execution_id > bindparam("after_"))
+        values["after_"] = after_id
+    if statuses:
+        names = [f"status_{index}" for index in range(len(statuses))]
         statement = statement.where(_e.status.in_([bindparam(name) for name in names]))
-        values.update(zip(names, wanted, strict=True))
+        values.update(zip(names, statuses, strict=True))
     if since is not None:
         statement = statement.where(_e.create_time >= bindparam("since_"))
         values["since_"] = since
@@ -205,7 +244,11 @@ def list_running(reader: Reader) -> list[JobExecution]:
 
 def last_execution_ids(reader: Reader) -> dict[str, int]:
     """For each job name that has run, the id of its most recent execution."""
-    return dict(reader.fetch_all(LAST_STARTS))
+    found = {}
+    for (name,) in reader.fetch_all(LIST_NAMES):
+        for last in list_executions(reader, job_name=name, count=1):
+            found[name] = last.execution_id
+    return found
 
 
 def newest_execution_id(reader: Reader) -> int:

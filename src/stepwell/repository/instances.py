@@ -49,7 +49,15 @@ LIST_INSTANCES = Prepared(
 COUNT_INSTANCES = Prepared(
     select(func.count()).select_from(batch_job_instance).where(_i.job_name == bindparam("job_name"))
 )
-LIST_NAMES = Prepared(select(_i.job_name).distinct().order_by(_i.job_name))
+# From name to name by the index, however many instances each has; DISTINCT would read them all.
+_name = select(func.min(_i.job_name).label("name")).cte("names", recursive=True)
+_next_name = (
+    select(func.min(_i.job_name)).where(_i.job_name > _name.c.name).correlate(_name)
+).scalar_subquery()
+_names = _name.union_all(select(_next_name).where(_name.c.name.is_not(None)))
+LIST_NAMES = Prepared(
+    select(_names.c.name).where(_names.c.name.is_not(None)).order_by(_names.c.name)
+)
 
 
 def find_instance(transaction: Transaction, job_name: str, job_key: str) -> JobInstance | None:

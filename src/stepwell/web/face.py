@@ -17,6 +17,7 @@ from stepwell.node import Node
 from stepwell.repository.tokens import OPERATOR, SYNC, VIEWER
 from stepwell.web.auth import NOBODY, Caller, admit
 from stepwell.web.events import Events
+from stepwell.web.lately import Lately
 from stepwell.web.metrics import Metrics
 from stepwell.web.rates import Rates
 
@@ -51,6 +52,7 @@ class Face:
         is_ending: Whether new work is refused.
         events: What is told to those who listen.
         form_key: Random; a form of a caller without a token proves by it that it is drawn here.
+        lately: How executions went lately.
         metrics: Its numbers for Prometheus.
         rates: How often each caller has asked.
         examining: Held while the doctor is at work for somebody.
@@ -61,6 +63,7 @@ class Face:
     is_ending: Callable[[], bool]
     events: Events
     form_key: str
+    lately: Lately
     metrics: Metrics
     rates: Rates
     examining: Lock = field(default_factory=Lock)
@@ -71,7 +74,17 @@ class Face:
         watch = Watch(node.database, node.clock, restart=restart_in(node.settings))
         events = Events(node.database, node.clock, watch)
         rates = Rates(node.clock, node.settings.requests_per_minute)
-        return cls(node, on_loopback, is_ending, events, node.clock.new_id(), Metrics(node), rates)
+        lately = Lately(node.database, node.clock)
+        return cls(
+            node,
+            on_loopback,
+            is_ending,
+            events,
+            form_key=node.clock.new_id(),
+            lately=lately,
+            metrics=Metrics(node, lately),
+            rates=rates,
+        )
 
     def watch(self) -> Watch:
         """Looks at executions; one a request, because a rate belongs to who has looked twice."""

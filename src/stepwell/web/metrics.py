@@ -14,10 +14,10 @@ from prometheus_client.core import (
 )
 
 from stepwell.node import Node
-from stepwell.repository import browse
 from stepwell.repository.tallies import queue
 from stepwell.repository.zero_rows import ZeroRowUpdates
 from stepwell.sync.lag import Lag
+from stepwell.web.lately import Lately
 from stepwell.web.tallies import Labels, Tallies
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -26,8 +26,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """The metrics of one node. Threads share it; they are asked one at a time."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, lately: Lately | None = None) -> None:
         self._node = node
+        self._lately = lately or Lately(node.database, node.clock)
         self._tallies = Tallies()
         self._lock = Lock()
 
@@ -53,13 +54,12 @@ class Metrics:
     def _executions(self) -> Iterator[Metric]:
         now = self._node.clock.now()
         with self._node.database.read() as reader:
-            counts = browse.count_by_status(reader)
             found = queue(reader, now)
         yield _labelled(
             "stepwell_executions",
             "Of the last 10,000 executions, how many each job has with each status.",
             ["job", "status"],
-            {(job, status): count for job, status, count in counts},
+            {(job, status): count for job, status, count in self._lately.counts()},
         )
         yield _single("stepwell_running", "Executions that a process runs.", found.running)
         yield _single(

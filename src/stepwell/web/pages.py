@@ -28,7 +28,6 @@ from stepwell.looks.text import count
 from stepwell.repository import browse
 from stepwell.repository.executions import get_execution
 from stepwell.repository.partitions import list_partition_executions
-from stepwell.repository.statistics import statistics_by_day, statistics_since
 from stepwell.repository.tokens import VIEWER
 from stepwell.web.auth import COOKIE, admit
 from stepwell.web.body import bounded_body
@@ -43,6 +42,7 @@ router = APIRouter(include_in_schema=False)
 PAGE = 50
 NAMED_MAX = 40  # So many partitions stand there by name; more are a grid of cells.
 DAY = timedelta(hours=24)
+A_MOMENT = timedelta(minutes=1)  # So old may the answer be.
 DAYS = 14  # Of the chart.
 BAR_HEIGHT = 100
 STATIC = ("stepwell.css", "desk.css", "stepwell.js")
@@ -205,16 +205,13 @@ def _stages(face: Face, looks: Sequence[Look]) -> dict[int, list[Stage]]:
 
 def _last_day(face: Face) -> dict[str, Any]:
     """How the last 24 hours went, and whether the window had to be cut."""
-    since = face.node.clock.now() - DAY
-    with face.node.database.read() as reader:
-        window = statistics_since(reader, since)
-    return {"window": window, "is_cut": window.since > since}
+    window = face.lately.window(DAY)
+    return {"window": window, "is_cut": window.since > face.node.clock.now() - DAY + A_MOMENT}
 
 
 def _bars(face: Face) -> list[dict[str, Any]]:
     """Of each of the last days, what ended, stacked: kind, top and height of each part."""
-    with face.node.database.read() as reader:
-        days = statistics_by_day(reader, face.node.clock.now(), DAYS)
+    days = face.lately.by_day(DAYS)
     most = max(one.judged for one in days.values()) or 1
     bars = []
     for day, one in days.items():

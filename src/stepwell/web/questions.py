@@ -28,7 +28,6 @@ from stepwell.repository import browse
 from stepwell.repository.executions import get_execution
 from stepwell.repository.history import list_changes
 from stepwell.repository.partitions import list_partition_executions
-from stepwell.repository.statistics import statistics_since
 from stepwell.repository.steps import list_skips, list_steps
 from stepwell.runner.skipped import every_skip
 from stepwell.web.documents import ID_MAX
@@ -65,9 +64,7 @@ def show_statistics(
 
     Of those that ended since `since`, among the last 10,000; durations are of the completed ones.
     """
-    now = face.node.clock.now()
-    with face.node.database.read() as reader:
-        window = statistics_since(reader, now - timedelta(hours=hours))
+    window = face.lately.window(timedelta(hours=hours))
     return window_json(window if job is None else window.only(job))
 
 
@@ -116,15 +113,28 @@ def list_executions(
     before: Annotated[int | None, Query(ge=1, le=ID_MAX, description="Only older ones.")] = None,
     limit: Limit = 50,
 ) -> Json:
-    """One page of executions, the newest first; `next_before` asks for the next one."""
+    """One page of executions, the newest first; `next_before` asks for the next one.
+
+    With `status` a request looks at 20,000 executions at most: a page may be short, or empty,
+    although there are more. There are no more when `next_before` is null.
+    """
     with face.node.database.read() as reader:
+        newest = browse.newest_execution_id(reader) + 1
+        oldest = min(before or newest, newest) - browse.WALKED_EXECUTIONS
+        is_narrow = bool(status) and job is None and oldest > 1
         page = browse.list_executions(
-            reader, job_name=job, statuses=status or (), before_id=before, count=limit
+            reader,
+            job_name=job,
+            statuses=status or (),
+            before_id=before,
+            after_id=oldest - 1 if is_narrow else None,
+            count=limit,
         )
         found = [get_execution(reader, execution.execution_id) for execution in page]
+    more = found[-1].execution_id if len(found) == limit else oldest if is_narrow else None
     return {
         "executions": [execution_json(execution) for execution in found],
-        "next_before": found[-1].execution_id if len(found) == limit else None,
+        "next_before": more,
     }
 
 
