@@ -14,7 +14,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from benchmarks import bare, change_log, locks, ours
+from benchmarks import bare, change_log, history, locks, ours
 from benchmarks.measure import ROUNDS, Row, compare, fresh_folder
 
 JOBS = 200
@@ -210,6 +210,8 @@ def main() -> None:
         print(change_log.capture_row(), flush=True)
         print(change_log.import_row(), flush=True)
         print(cold_start_row(), flush=True)
+        for line in history.rows():
+            print(line, flush=True)
         for line in memory_lines(source):
             print(line, flush=True)
 

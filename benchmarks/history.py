@@ -50,7 +50,6 @@ STATEMENTS = (
     (job_execution_id, from_status, to_status, changed_at, actor)
     {_NUMBERS} SELECT i, NULL, 'STARTING', {_CREATED}, 'runner' FROM n
     UNION ALL SELECT i, 'STARTED', {_STATUS}, {_ENDED}, 'runner' FROM n""",
-    "ANALYZE",
 )
 
 
@@ -59,7 +58,7 @@ def write_history(path: Path, count: int) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("BEGIN IMMEDIATE")
-    for statement in STATEMENTS[:-1]:
+    for statement in STATEMENTS:
         connection.execute(statement, {"count": count, "now": int(time.time())})
     connection.execute("COMMIT")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

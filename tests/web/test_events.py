@@ -6,14 +6,18 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stepwell import Node
+from stepwell import Job, Node, TaskletStep
 from stepwell.errors import DatabaseBusy
+from stepwell.repository.history import newest_change_id
+from stepwell.settings import Settings
+from stepwell.testing import each_statement
 from stepwell.web import events as module
-from stepwell.web.events import Events
+from stepwell.web.events import Events, Listener
 from stepwell.web.face import Face
 from tests.web.conftest import Gate
 
@@ -143,3 +147,46 @@ def test_one_listener_too_many_is_refused_and_the_end_is_everybodys(
             events.require_room()
 
     asyncio.run(story())
+
+
+KINDS, BROWSERS = 4, 200
+
+
+def test_however_many_listen_the_database_is_asked_once(tmp_path: Path) -> None:
+    """Goal: 200 browsers that come, come back and wait cost what four cost."""
+    asked: list[str] = []
+    settings = Settings(f"sqlite:///{tmp_path}/a.db", folder=tmp_path)
+    with (
+        each_statement(lambda when, sql, _: asked.append(sql) if when == "before" else None),
+        Node.open(settings) as node,
+    ):
+        job = Job("tidy", [TaskletStep("tidy", lambda: None)], identity="each-start")
+        node.operator.run(job)
+        few, many = (asyncio.run(cost_of(node, job, asked, n)) for n in (KINDS, BROWSERS))
+
+    assert few[0] == many[0]
+    assert all(few[0])
+    # What one of each kind is told, all of its kind are told.
+    assert few[1] * (BROWSERS // KINDS) == many[1]
+    assert all(few[1])
+
+
+async def cost_of(
+    node: Node, job: Job, asked: list[str], browsers: int
+) -> tuple[list[int], list[int]]:
+    """Statements when they come, when something happens, when nothing does; what each is told."""
+    events = Face.of(node, on_loopback=True, is_ending=lambda: False).events
+    with node.database.read() as reader:
+        newest = newest_change_id(reader)
+    kinds = [(None, 2**62), (None, newest - 2), (1, 2**62), (1, 1)]
+    listeners = [Listener(*kinds[number % KINDS]) for number in range(browsers)]
+    events._listeners.extend(listeners)
+    counts = []
+    for happens in (False, True, False):
+        if happens:
+            await asyncio.to_thread(node.operator.run, job)
+        asked.clear()
+        events.run_once()
+        counts.append(len(asked))
+    await asyncio.sleep(0)
+    return counts, [listener._waiting.qsize() for listener in listeners]

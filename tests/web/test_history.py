@@ -23,7 +23,7 @@ from stepwell.web.desk.routes import PAGES
 from tests.sql.test_statements import GROWING, PARTIAL_INDEXES, SMALL_TABLES
 from tests.web.client import Client
 
-COUNT, WALKED = 2_000, 300
+COUNT, WALKED, FEW = 2_000, 300, 2
 # The doctor reads everything, and says so; the others never end, or are the exchange of changes.
 NOT_ASKED = re.compile(r"/api/doctor$|/doctor$|/doctor/plan$|/events$|/sync/|/backups")
 # Whatever there is, the newest of it by its key: the first rows that are read are the answer.
@@ -65,6 +65,7 @@ def node(tmp_path_factory: pytest.TempPathFactory, seen: Seen) -> Iterator[Node]
 @pytest.fixture
 def client(node: Node, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setattr(browse, "WALKED_EXECUTIONS", WALKED)
+    monkeypatch.setattr(browse, "FEW_MAX", FEW)
     return Client(make_app(node))
 
 

@@ -34,6 +34,7 @@ from stepwell.repository.steps import COUNT_SKIPS
 LOOK_BACK_EXECUTIONS = 10_000
 # So far a page of one job, or of some statuses, is looked for one by one.
 WALKED_EXECUTIONS = 20_000
+FEW_MAX = 1_000  # Instances of a job that are looked at all the same.
 
 _e = batch_job_execution.c
 _i = batch_job_instance.c
@@ -153,6 +154,14 @@ PARTITION_TIMES = Prepared(
 
 
 _job_name: BindParameter[str] = bindparam("job_name_")
+FEW_INSTANCES = Prepared(
+    select(func.count()).select_from(
+        select(_i.job_instance_id)
+        .where(_i.job_name == _job_name)
+        .limit(bindparam("count_"))
+        .subquery()
+    )
+)
 # So that it is asked of each execution in turn, and not of all executions of the job first.
 _named = batch_job_instance.alias("named")
 _HAS_NAME = (
@@ -191,10 +200,11 @@ def list_executions(
     """One page of executions, newest first, behind ``before_id`` and no older than ``after_id``.
 
     Those of one job are looked for among the last ``WALKED_EXECUTIONS`` first: of a job that runs
-    often they are there. Of a job that runs seldom there are few instances, and all are looked at.
+    often they are there. All its instances are looked at when they are few, and else when it has
+    not run often lately.
     """
     narrowed: dict[str, Any] = {"statuses": tuple(statuses), "since": since, "count": count}
-    if job_name is not None and after_id is None:
+    if job_name is not None and after_id is None and _has_many_instances(reader, job_name):
         newest = newest_execution_id(reader) + 1 if before_id is None else before_id
         walked = _page(
             reader, _HAS_NAME, job_name, newest, newest - WALKED_EXECUTIONS - 1, **narrowed
@@ -202,6 +212,11 @@ def list_executions(
         if len(walked) == count or newest <= WALKED_EXECUTIONS:
             return walked
     return _page(reader, _i.job_name == _job_name, job_name, before_id, after_id, **narrowed)
+
+
+def _has_many_instances(reader: Reader, job_name: str) -> bool:
+    row = reader.fetch_one(FEW_INSTANCES, {"job_name_": job_name, "count_": FEW_MAX})
+    return row is not None and int(row[0]) >= FEW_MAX
 
 
 def _page(

@@ -113,8 +113,15 @@ class Events:
                 self._newest = newest_change_id(reader)
                 self._told = set(range(self._newest - OVERLAP, self._newest + 1))
             found = list_changes_after(reader, self._newest - OVERLAP)
+            # Those who come back together have heard the same: one look for each place.
+            places = {one.after for one in listeners if one.after is not None}
+            newest = max([self._newest, *(change.history_id for change in found)])
+            missed = {
+                after: list_changes_after(reader, after) if after < newest else []
+                for after in places
+            }
             behind = {
-                listener: list_changes_after(reader, listener.after)
+                listener: missed[listener.after]
                 for listener in listeners
                 if listener.after is not None
             }
@@ -124,6 +131,9 @@ class Events:
         for execution_id in {c.execution_id for c in new} | self._looks.keys():
             if execution_id not in looks:  # Its end is told, too.
                 looks.update(self._look(execution_id))
+        # Of those that have ended before somebody came.
+        over = {one.execution_id for one in behind if one.execution_id not in looks}
+        ended = {i: self._look(i) for i in over if i is not None}
         changed = [
             look for i, look in looks.items() if _recorded(look) != _recorded(self._looks.get(i))
         ]
@@ -131,8 +141,7 @@ class Events:
             if listener in behind:
                 listener.after = None
                 wanted = listener.execution_id
-                is_over = wanted is not None and wanted not in looks
-                now = self._look(wanted) if wanted is not None and is_over else looks
+                now = looks if wanted is None else ended.get(wanted, looks)
                 _tell_all(listener, behind[listener], now.values())
             else:
                 _tell_all(listener, new, changed)
