@@ -16,8 +16,9 @@ import stepwell.worker as worker_module
 from stepwell import BatchStatus, Node
 from stepwell.database.postgresql import PostgresqlDialect
 from stepwell.repository.invariants import examine
-from stepwell.repository.owners import live_owners
+from stepwell.repository.owners import live_owners, register_owner
 from stepwell.testing import Child, WarmParent
+from stepwell.testing.statements import each_statement
 from tests.cli.program import Folder, until
 from tests.crash.test_real_workers import JOBS, Shop
 from tests.support.databases import warm_parent
@@ -31,6 +32,9 @@ ITEMS = 60
 # Nobody's death, claim or turn is told by these clocks.
 HOSTS = {"shop-a": 0.0, "shop-b": 3600.0, "shop-c": -3600.0, "shop-d": 7.0}
 DONE = "SELECT number FROM evidence ORDER BY number"
+FAILED = """SELECT job_execution_id, failure_type FROM batch_job_execution e
+  WHERE status <> 'COMPLETED' AND job_execution_id = (SELECT MAX(job_execution_id)
+  FROM batch_job_execution l WHERE l.job_instance_id = e.job_instance_id)"""
 UNFINISHED = "SELECT COUNT(*) FROM batch_job_execution WHERE end_time IS NULL"
 
 
@@ -77,6 +81,11 @@ def test_workers_of_several_hosts_do_each_item_once(
                 time.sleep(chance.uniform(0.1, 0.8))  # Longer than others look for the dead.
                 workers[host].send(signal.SIGCONT)
         until(lambda: ask(node, UNFINISHED) == [(0,)], what="the end of all")
+        # One that wakes while another host ends its sessions has seen its connection lost: FAILED.
+        failed = ask(node, FAILED)
+        for execution_id, _ in failed:
+            node.operator.restart(execution_id)
+        until(lambda: ask(node, FAILED) == [], what="the end of those that were restarted")
         (tmp_path / "enough").touch()
         ended = [worker.wait() for worker in workers.values()]
         numbers = [n for (n,) in ask(node, DONE)]
@@ -85,6 +94,7 @@ def test_workers_of_several_hosts_do_each_item_once(
             findings = examine(reader)
 
     assert [None] * len(HOSTS) == [each.error for each in ended]
+    assert {"ConnectionLost"} >= {failure for _, failure in failed}
     assert list(range(ITEMS)) == numbers
     assert {"desk", *HOSTS} == hosts
     assert [] == findings
@@ -93,6 +103,45 @@ def test_workers_of_several_hosts_do_each_item_once(
 def _hosts(node: Node) -> set[str]:
     with node.database.read() as reader:
         return {owner.host for owner in live_owners(reader)}
+
+
+def test_looking_for_the_dead_costs_the_same_however_many_hosts_there_are(
+    postgresql_database_url: str,
+) -> None:
+    """Method: count the statements of a look with one owner, and with forty, half of them dead."""
+    counted: list[str] = []
+
+    def look(node: Node) -> int:
+        counted.clear()
+        node.operator.recover_dead()
+        return len(counted)
+
+    def hook(when: str, sql: str, _connection: object) -> None:
+        if when == "before":
+            counted.append(sql)
+
+    with each_statement(hook), host_node(postgresql_database_url, "desk") as node:
+        first = node.operator.owner_id
+        look(node)
+        alone = look(node)
+        database = node.database
+        for _ in range(39):
+            database.run(lambda t: register_owner(t, database.liveness, node.clock, "work"))
+        with database.read() as reader:
+            everybody = {owner.owner_id for owner in live_owners(reader)}
+        among_many = look(node)
+        dead = {owner_id for owner_id in everybody if owner_id % 2 and owner_id != first}
+        for owner_id in dead:
+            database.liveness.release(owner_id)
+        one_by_one = {each for each in everybody if database.liveness.is_dead(each)}
+        at_once = database.liveness.dead_among(everybody)
+        look(node)
+        with database.read() as reader:
+            left = {owner.owner_id for owner in live_owners(reader)}
+
+    assert (alone, 40) == (among_many, len(everybody))
+    assert dead == one_by_one == at_once
+    assert everybody - dead == left
 
 
 def test_a_host_that_the_network_has_lost_is_taken_over_and_fenced(

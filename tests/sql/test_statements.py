@@ -15,10 +15,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy.schema import CreateTable
 
 import stepwell
-from stepwell.database.connect import open_database
+from stepwell.database.connect import Database, open_database
 from stepwell.database.migrations import migrate
+from stepwell.database.moves import batch_move
 from stepwell.database.postgresql import PostgresqlDialect
 from stepwell.database.prepared import Prepared
 from stepwell.database.sqlite import SqliteDialect
@@ -37,8 +39,10 @@ PARTIAL_INDEXES = {
     for index in table.indexes
     if index.dialect_options["sqlite"]["where"] is not None
 }
-# These have as many rows as people have written, or as are held right now, whatever has run.
-SMALL_TABLES = "SCAN (?:batch_(?:schedule|notification_channel|lock|token)|sync_quarantine_key)"
+# These have as many rows as people have written, or as are held right now, or one.
+SMALL_TABLES = (
+    "SCAN (?:batch_(?:schedule|notification_channel|lock|token|move)|sync_quarantine_key)"
+)
 WHOLE_TABLE = {
     "LIST_GIVEN_UP": "what was told in the last week, for the doctor",
     "PRUNE_NOTIFICATIONS": "what was told in the last week, once an hour",
@@ -69,12 +73,19 @@ def statements() -> Iterator[tuple[str, Prepared]]:
 STATEMENTS = dict(statements())
 
 
+def make_all_tables(database: Database) -> None:
+    migrate(database)
+    make_tables(database)
+    with database.write() as transaction:
+        create = CreateTable(batch_move).compile(dialect=database.dialect.core)
+        transaction.connection.execute(str(create).strip())
+
+
 @pytest.fixture(scope="module")
 def sqlite_connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     path: Path = tmp_path_factory.mktemp("sql") / "stepwell.db"
     with open_database(f"sqlite:///{path}") as database:
-        migrate(database)
-        make_tables(database)
+        make_all_tables(database)
     connection = sqlite3.connect(path)
     yield connection
     connection.close()
@@ -106,8 +117,7 @@ def test_sqlite_understands_it_and_reads_no_growing_table_whole(
 
 def test_postgresql_understands_all_of_them(postgresql_database_url: str) -> None:
     with open_database(postgresql_database_url) as database:
-        migrate(database)
-        make_tables(database)
+        make_all_tables(database)
     refused = {}
     with psycopg.connect(postgresql_database_url, autocommit=True) as connection:
         for name, prepared in STATEMENTS.items():

@@ -32,11 +32,13 @@ class Item(Parameters):
 
 def work_once(step: StepContext) -> None:
     step._running.clock.sleep(0.02)  # Time in which to be killed.
-    if "recorded" not in step.context:  # It was killed between this commit and its end.
-        with step.transaction() as connection:
-            row = {"number": step.parameters.number, "id": step.execution_id}
+    with step.transaction() as connection:
+        row = {"number": step.parameters.number, "id": step.execution_id}
+        # It may have been killed, or cut off, between this commit and its end.
+        if not connection.execute(
+            "SELECT 1 FROM evidence WHERE number = :number", {"number": row["number"]}
+        ).fetchall():
             connection.execute("INSERT INTO evidence VALUES (:number, :id)", row)
-            step.context["recorded"] = True
 
 
 ITEM = Job("item", [TaskletStep("work", work_once)], parameters=Item)

@@ -6,7 +6,7 @@ Nobody outside this package asks which database it is; whatever differs is an op
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -314,6 +314,10 @@ class Dialect(ABC):
     @abstractmethod
     def owner_is_dead(self, connection: KeptConnection, owner_id: int) -> bool:
         """Whether nobody alive has it; asked inside a read transaction."""
+
+    def dead_owners(self, connection: KeptConnection, owner_ids: Collection[int]) -> set[int]:
+        """Those of many whom nobody alive has."""
+        return {each for each in owner_ids if self.owner_is_dead(connection, each)}
 
     @abstractmethod
     def end_sessions(self, connection: KeptConnection, owner_id: int) -> int:

@@ -48,6 +48,9 @@ IS_OF_THE_PAST = Prepared(
         _o.owner_id == bindparam("id_"), _o.epoch < _YOUNGEST.scalar_subquery()
     )
 )
+LIVING_IN_THE_PAST = Prepared(
+    select(_o.owner_id).where(text("ended_at IS NULL"), _o.epoch < _YOUNGEST.scalar_subquery())
+)
 RAISE_JOBS = Prepared(
     update(batch_job_execution)
     .where(text("end_time IS NULL"))
@@ -94,6 +97,11 @@ def current_epoch(reader: Reader) -> int:
 def is_of_an_earlier_epoch(reader: Reader, owner_id: int) -> bool:
     """Whether an owner was registered before the last restore."""
     return reader.fetch_one(IS_OF_THE_PAST, {"id_": owner_id}) is not None
+
+
+def owners_of_an_earlier_epoch(reader: Reader) -> set[int]:
+    """Those of them whose end nobody has recorded."""
+    return {int(row[0]) for row in reader.fetch_all(LIVING_IN_THE_PAST)}
 
 
 def begin_epoch(

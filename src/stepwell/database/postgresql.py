@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from stepwell.database.postgresql_owners import (
     HEARTBEAT_S,
     LOCK_CLASS,
     OwnersSession,
+    dead_owners,
     end_sessions,
     owner_is_dead,
     owner_name,
@@ -284,6 +285,10 @@ class PostgresqlDialect(Dialect):
     def owner_is_dead(self, connection: KeptConnection, owner_id: int) -> bool:
         """By its lock and its lease."""
         return owner_is_dead(connection, owner_id, is_ours=self._owners.has(owner_id))
+
+    def dead_owners(self, connection: KeptConnection, owner_ids: Collection[int]) -> set[int]:
+        """In one statement: each of many hosts asks it of all of them, again and again."""
+        return dead_owners(connection, owner_ids, ours=self._owners.held)
 
     def end_sessions(self, connection: KeptConnection, owner_id: int) -> int:
         """By their name; never our own."""

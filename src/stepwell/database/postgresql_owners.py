@@ -7,7 +7,7 @@ keeps its session but not its lease, which runs out by the server's clock, not b
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from threading import Lock
 from typing import Any
@@ -46,6 +46,11 @@ class OwnersSession:
     def has(self, owner_id: int) -> bool:
         """Whether this process holds the owner."""
         return owner_id in self._held
+
+    @property
+    def held(self) -> list[int]:
+        """Those that this process holds."""
+        return list(self._held)
 
     def hold(self, owner_id: int) -> bool:
         """Take its lock; False when another session has it."""
@@ -138,6 +143,23 @@ def owner_is_dead(connection: KeptConnection, owner_id: int, *, is_ours: bool) -
         (LOCK_CLASS, owner_id, owner_id, is_ours),
     )
     return bool(cursor.fetchall()[0][0])
+
+
+def dead_owners(
+    connection: KeptConnection, owner_ids: Collection[int], *, ours: Collection[int]
+) -> set[int]:
+    """The same of many at once, in one statement."""
+    cursor = connection.cursor
+    cursor.execute(
+        "SELECT asked.id FROM unnest(%s::bigint[]) AS asked (id) WHERE asked.id NOT IN"
+        " (SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        " AND classid = %s::int AND objsubid = 2 AND database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database()))"
+        " OR asked.id IN (SELECT owner_id FROM batch_owner WHERE ended_at IS NULL"
+        " AND lease_until < clock_timestamp() AND NOT owner_id = ANY(%s::bigint[]))",
+        (list(owner_ids), LOCK_CLASS, list(ours)),
+    )
+    return {int(row[0]) for row in cursor.fetchall()}
 
 
 def end_sessions(connection: KeptConnection, owner_id: int) -> int:

@@ -373,11 +373,10 @@ class JobRepository:
         Then the end of the dead is recorded, also of those who had nothing.
         """
         with self.database.read() as reader:
-            dead = recovery.dead_executions(reader, self.database.liveness)
-            alive = owners.live_owners(reader)
-        recovered = [self.recover(e.execution_id, because) for e in dead]
-        gone = {e.owner_id for e in dead if e.owner_id is not None}
-        gone |= {o.owner_id for o in alive if self.database.liveness.is_dead(o.owner_id)}
+            owned = {e.execution_id: e.owner_id or 0 for e in executions.owned_executions(reader)}
+            alive = {owner.owner_id for owner in owners.live_owners(reader)}
+        gone = self.database.liveness.dead_among(alive | set(owned.values()))
+        recovered = [self.recover(each, because) for each, owner in owned.items() if owner in gone]
         for owner_id in gone:
             self.database.run(partial(owners.end_owner, owner_id=owner_id, at=self.clock.now()))
         return recovered
