@@ -154,11 +154,12 @@ def look_for_the_dead(url: str) -> float:
         database = node.database
         for _ in range(HOSTS):
             database.run(lambda t: register_owner(t, database.liveness, node.clock, "work"))
-        node.operator.recover_dead()
-        began = time.perf_counter()
-        for _ in range(20):
-            node.operator.recover_dead()
-        return (time.perf_counter() - began) / 20
+        with Node.open(url, purpose="work") as looking:
+            looking.operator.recover_dead()
+            began = time.perf_counter()
+            for _ in range(20):
+                looking.operator.recover_dead()
+            return (time.perf_counter() - began) / 20
 
 
 def looks(url: str, processes: int) -> float:

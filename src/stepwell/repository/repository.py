@@ -374,7 +374,7 @@ class JobRepository:
         """
         with self.database.read() as reader:
             owned = {e.execution_id: e.owner_id or 0 for e in executions.owned_executions(reader)}
-            alive = {owner.owner_id for owner in owners.live_owners(reader)}
+            alive = owners.live_owner_ids(reader)
         gone = self.database.liveness.dead_among(alive | set(owned.values()))
         recovered = [self.recover(each, because) for each, owner in owned.items() if owner in gone]
         for owner_id in gone:
