@@ -319,3 +319,17 @@ def test_another_target_is_refused_once_a_copy_has_begun(
     assert (CopyRefused, CopyRefused) == (begun[0], complete[0])
     assert begun[1].endswith(f"it is being copied to {target.place!r}")
     assert complete[1].endswith(f"it was copied to {target.place!r}")
+
+
+def test_a_value_that_a_server_cannot_hold_is_named(
+    source: Database, postgresql_database_url: str
+) -> None:
+    """Method: a NUL in a message; SQLite keeps it."""
+    execute(source, "UPDATE batch_skip SET error_message = 'a' || char(0) || 'b' WHERE skip_id = 3")
+    with open_database(postgresql_database_url) as target:
+        found = refusal(lambda: copied(source, target))
+    give_up_copy(source)
+
+    assert CopyRefused is found[0]
+    assert "the target cannot hold row 3 of table 'batch_skip': " in found[1]
+    assert "NUL" in found[1]

@@ -18,7 +18,13 @@ from stepwell.database.moves import has_written, may_write
 from stepwell.database.prepared import Row
 from stepwell.database.table_rows import TableRows, Take
 from stepwell.database.transaction import Reader, Transaction
-from stepwell.errors import CopyDiffers, CopyRefused
+from stepwell.errors import (
+    ConstraintViolation,
+    CopyDiffers,
+    CopyRefused,
+    DatabaseError,
+    StatementFailed,
+)
 
 ROWS_AT_ONCE = 2_000
 BYTES_AT_ONCE = 4_000_000
@@ -65,11 +71,10 @@ class Arrival:
             last = table.last_key(reader)
         with table.after(source, last) as take:
             for rows, _ in batches(take):
-                self.target.run(
-                    partial(self._write, table, rows, what),
-                    what=f"{what}: write rows {table.key_of(rows[0])!r} to"
-                    f" {table.key_of(rows[-1])!r} of table {table.name!r}",
-                )
+                try:
+                    self.target.run(partial(self._write, table, rows, what), what=what)
+                except (StatementFailed, ConstraintViolation) as error:
+                    raise self._refused(table, rows, what, error) from error
                 self.row_count += len(rows)
                 told(len(rows))
 
@@ -84,6 +89,36 @@ class Arrival:
             )
         table.load(transaction, rows)
         has_written(transaction, self.row_count + len(rows))
+
+    def _refused(
+        self, table: TableRows, rows: list[Row], what: str, error: DatabaseError
+    ) -> CopyRefused:
+        """Names the first row that cannot be written."""
+        for row in rows:
+            try:
+                with self.target.write(what=what) as transaction:
+                    may_write(transaction, self.move_id, expected=self.row_count)
+                    table.load(transaction, [row])
+                    raise _Undone
+            except _Undone:
+                continue
+            except (StatementFailed, ConstraintViolation) as refusal:
+                key, error = table.key_of(row), refusal
+                break
+        else:
+            key = table.key_of(rows[0])
+        fact = error.message.partition(": ")[2]
+        return CopyRefused(
+            f"cannot {what}: the target cannot hold row {', '.join(map(repr, key))} of table"
+            f" {table.name!r}: {fact}",
+            hint="`stepwell db copy SOURCE --abandon` opens the source: correct the value there,"
+            " then copy to a new, empty database",
+            fields={"table": table.name, "key": list(key)},
+        )
+
+
+class _Undone(Exception):
+    """What was only tried is taken back."""
 
 
 def prove_equal(table: TableRows, source: Reader, target: Reader, what: str, told: Told) -> Proven:
