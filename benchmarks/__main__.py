@@ -208,7 +208,9 @@ def main() -> None:
         for line in csv_rows(source):
             print(line, flush=True)
         print(change_log.capture_row(), flush=True)
-        print(change_log.import_row(), flush=True)
+        for line in change_log.import_rows():
+            print(line, flush=True)
+        print(change_log.export_row(), flush=True)
         print(cold_start_row(), flush=True)
         for line in history.rows():
             print(line, flush=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -24,6 +26,12 @@ A_COMMIT = 1_000
 IMPORTED, A_GROUP = 10_000, 10
 CREATE = """CREATE TABLE visit (id INTEGER PRIMARY KEY, code TEXT UNIQUE, store INTEGER, day TEXT,
   visitors INTEGER, amount REAL, note TEXT)"""
+COLUMNS = ("id", "code", "store", "day", "visitors", "amount", "note")
+CREATE_VERSION = """CREATE TABLE version (table_name TEXT, key TEXT, origin TEXT, epoch INTEGER,
+  seq INTEGER, stamp INTEGER, life INTEGER, PRIMARY KEY (table_name, key)) WITHOUT ROWID"""
+PUT_VERSION = """INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (table_name, key)
+  DO UPDATE SET origin = excluded.origin, epoch = excluded.epoch, seq = excluded.seq,
+  stamp = excluded.stamp, life = excluded.life"""
 UPSERT = """INSERT INTO visit VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
   code = excluded.code, store = excluded.store, day = excluded.day, visitors = excluded.visitors,
   amount = excluded.amount, note = excluded.note"""
@@ -62,9 +70,14 @@ def capture_row() -> Row:
     )
 
 
-def import_row() -> Row:
-    """10,000 inserts in groups of ten, from a file that was checked, in commits of a thousand."""
+def import_rows() -> list[Row]:
+    """10,000 inserts in groups of ten, from a file that was checked, in commits of a thousand.
+
+    Against the rows alone, and against the least that is durable of a change beside its row: a line
+    of JSON in a log, so that it can be passed on, and the version of the row.
+    """
     rows = [(n, f"code {n}", n % 50, "2026-11-20", n, n * 0.5, "note") for n in range(IMPORTED)]
+    versions = [("visit", str(n), "shop-1", 1, n // A_GROUP, n, 1) for n in range(IMPORTED)]
 
     def imported(folder: Path) -> float:
         file = file_of(folder, rows)
@@ -78,23 +91,71 @@ def import_row() -> Row:
                 pass
             return (time.perf_counter() - began) * 1e3
 
-    def plain(folder: Path) -> float:
+    def plain(folder: Path, *, logged: bool = False) -> float:
         connection = bare.connect(folder / "bare.db")
         connection.execute(CREATE)
+        connection.execute("CREATE TABLE log (lsn INTEGER PRIMARY KEY, line TEXT NOT NULL)")
+        connection.execute(CREATE_VERSION)
         began = time.perf_counter()
         for first in range(0, len(rows), A_COMMIT):
+            some = slice(first, first + A_COMMIT)
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(UPSERT, rows[first : first + A_COMMIT])
+            connection.executemany(UPSERT, rows[some])
+            if logged:
+                lines = ((json.dumps(dict(zip(COLUMNS, row, strict=True))),) for row in rows[some])
+                connection.executemany("INSERT INTO log (line) VALUES (?)", lines)
+                connection.executemany(PUT_VERSION, versions[some])
             connection.execute("COMMIT")
         seconds = time.perf_counter() - began
         connection.close()
         return seconds * 1e3
 
+    return [
+        compare(
+            name,
+            bare=lambda folder, logged=logged: plain(folder, logged=logged),
+            ours=imported,
+            target=6.0,
+            better="low",
+            unit="ms",
+        )
+        for name, logged in (
+            ("import: 10,000 changes, 10 a group", False),
+            ("the same; bare: rows, log line, version", True),
+        )
+    ]
+
+
+def export_row() -> Row:
+    """10,000 changes into a file that is on the disk, against a dump of the rows as JSON."""
+    rows = [(n, f"code {n}", n % 50, "2026-11-20", n, n * 0.5, "note") for n in range(IMPORTED)]
+
+    def exported(folder: Path) -> float:
+        file_of(folder, rows)
+        with Node.open(f"sqlite:///{folder}/shop.db") as node:
+            began = time.perf_counter()
+            node.sync.export(folder / "ours.jsonl")
+            return (time.perf_counter() - began) * 1e3
+
+    def dumped(folder: Path) -> float:
+        connection = bare.connect(folder / "bare.db")
+        connection.execute(CREATE)
+        connection.executemany(f"INSERT INTO visit VALUES ({', '.join('?' * 7)})", rows)
+        began = time.perf_counter()
+        with (folder / "bare.jsonl").open("w") as file:
+            for row in connection.execute("SELECT * FROM visit ORDER BY id"):
+                file.write(json.dumps(dict(zip(COLUMNS, row, strict=True))) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        seconds = time.perf_counter() - began
+        connection.close()
+        return seconds * 1e3
+
     return compare(
-        "import: 10,000 changes, 10 a group",
-        bare=plain,
-        ours=imported,
-        target=6.0,
+        "export: 10,000 changes",
+        bare=dumped,
+        ours=exported,
+        target=2.0,
         better="low",
         unit="ms",
     )

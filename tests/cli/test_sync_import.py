@@ -167,6 +167,7 @@ def test_the_desk_settles_what_waits_for_a_person(shop: Here, main: Here) -> Non
     main.done("sync", "conflicts", "resolve", number, "--value", "n=15")
     assert [(1, 15)] == rows(main, VISITS)
     assert "nothing is in quarantine" in main.done("sync", "quarantine", "list").out
+    assert "nothing is in quarantine" in main.done("sync", "quarantine", "retry").out
     main.done("sync", "export", "--to", "down.jsonl", "--client", "shop-1")
     shop.done("sync", "pull", "--file", str(main.path / "down.jsonl"))
     assert [(1, 15)] == rows(shop, VISITS)

@@ -139,7 +139,7 @@ def retry(
         for each in applied:
             output.line(_applied_text(each))
         if not applied:
-            output.line("none could be applied")
+            output.line("none could be applied" if waiting else "nothing is in quarantine")
         if waiting:
             output.line(f"{how_many(waiting, 'group')} in quarantine")
     still = waiting if quarantine_id is None else applied[0].result == "parked"

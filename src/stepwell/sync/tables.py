@@ -158,7 +158,6 @@ change_log = Table(
     sqlite_autoincrement=True,
 )
 Index("change_log_group", change_log.c.origin, change_log.c.epoch, change_log.c.seq)
-Index("change_log_tx", change_log.c.tx_id)
 
 # The version of every tracked row that was ever written; an even causal length is a tombstone.
 # It survives pruning.
@@ -194,7 +193,6 @@ sync_applied = Table(
     ),
     sqlite_with_rowid=False,
 )
-Index("sync_applied_tx", sync_applied.c.tx_id)
 
 # A losing image, or two that wait for a person.
 sync_conflict = Table(
