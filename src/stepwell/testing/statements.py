@@ -150,9 +150,10 @@ def _reporting_cursor(parent: Any, names: tuple[str, ...], hook: Hook) -> Any:
 
         def call(self: Any, query: Any, *arguments: Any, **options: Any) -> Any:
             hook("before", str(query), self.connection)
-            answer = method(self, query, *arguments, **options)
-            hook("after", str(query), self.connection)
-            return answer
+            try:
+                return method(self, query, *arguments, **options)
+            finally:  # Also behind one that the database refuses.
+                hook("after", str(query), self.connection)
 
         return call
 

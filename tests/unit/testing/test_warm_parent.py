@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +157,15 @@ def test_what_a_hook_raises_is_raised_by_the_statement(tmp_path: Path) -> None:
 
     with each_statement(hook), pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
         write_three_rows(str(tmp_path / "a.db"))
+
+
+def test_a_statement_that_is_refused_has_a_point_behind_it_too() -> None:
+    seen: list[str] = []
+    with (
+        each_statement(lambda when, sql, connection: seen.append(when)),
+        closing(sqlite3.connect(":memory:")) as connection,
+        pytest.raises(sqlite3.OperationalError),
+    ):
+        connection.execute("nonsense")
+
+    assert ["before", "after"] == seen
