@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain, islice
 
@@ -134,8 +135,11 @@ class Applier:
                 parked = quarantine.find_quarantined(self.transaction, number)
                 if parked is not None and parked.closed_at is None:
                     applied, waiting = self._parking.try_again(parked)
+                    if applied.result == "parked":
+                        applied, waiting = self._parking.try_with_followers(applied)
                     if applied.result != "parked":
-                        found.append(applied.having(self._parking.release(waiting)))
+                        released = applied.released + self._parking.release(waiting)
+                        found.append(replace(applied, released=released))
         return found
 
     def drop(self, quarantine_id: int) -> Applied:
@@ -255,7 +259,7 @@ class Applier:
         if isinstance(found, CannotPlace):
             self.receipts.add(group.first, group_hash, "parked")
             applied = parking.park(group, found)
-            waiting = parking.waiting_for(group) | parking.head_of(group, applied)
+            waiting = parking.waiting_for(group) | parking.head_of(applied)
             return applied.having(parking.release(waiting))
         result = parking.keep(found)
         self.receipts.add(group.first, group_hash, result)

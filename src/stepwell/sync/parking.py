@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice, takewhile
 from typing import Any
 
@@ -21,6 +22,7 @@ from stepwell.sync.scene import CannotPlace, Scene
 from stepwell.sync.touched import Token, touched_by
 
 TOGETHER_MAX = 100  # Groups that are tried at once, again with each that comes.
+TRIES_MAX = 5  # Of groups together, each without one more that cannot be placed.
 
 
 class Parking:
@@ -103,11 +105,9 @@ class Parking:
 
     # --- into quarantine, and out of it
 
-    def head_of(self, group: Group, applied: Applied) -> set[int]:
-        """The parked group that one waits behind in the end, if this one may be its remedy."""
+    def head_of(self, applied: Applied) -> set[int]:
+        """The parked group that one waits behind in the end: this one may be its remedy."""
         number = applied.quarantine_id
-        if not any(change.op == "D" for changes in group.pages() for change in changes):
-            return set()
         parked = None if number is None else quarantine.find_quarantined(self._transaction, number)
         if parked is None or parked.reason != "behind":
             return set()
@@ -166,32 +166,71 @@ class Parking:
         )
         return applied, waiting
 
-    def try_together(self, parked: Quarantined) -> tuple[tuple[int, ...], set[int]]:
+    def try_with_followers(self, applied: Applied) -> tuple[Applied, set[int]]:
+        """Try a group that is still parked together with those behind it; as ``try_again``."""
+        number = applied.quarantine_id or 0
+        together, waiting = self._try_together(
+            quarantine.get_quarantined(self._transaction, number)
+        )
+        if not together:
+            return applied, set()
+        _, *others = together
+        return replace(applied, result="applied", released=tuple(others)), waiting
+
+    def _try_together(self, parked: Quarantined) -> tuple[tuple[int, ...], set[int]]:
         """Try a group at once with those that wait behind it: one of them may be its remedy.
 
-        A row's parent is gone, and a later group deletes the row. Answers what could be applied,
-        and which others may be now.
+        A row's parent is gone, and a later group deletes the row, or brings the parent back. When
+        one behind it cannot be placed either, the others are tried that have to do with neither.
+        Answers what could be applied, and which others may be now.
         """
-        chained = quarantine.behind(self._transaction, parked)
-        if parked.reason != "foreign_key" or not 0 < len(chained) <= TOGETHER_MAX:
+        if parked.reason != "foreign_key":
             return (), set()
-        groups = {each: self._group(each) for each in (parked, *chained)}
+        chained = [parked, *quarantine.behind(self._transaction, parked)]
+        groups = [(each, self._group(each)) for each in chained[: TOGETHER_MAX + 1]]
+        for _ in range(TRIES_MAX):
+            if not 1 < len(groups) <= TOGETHER_MAX:
+                break
+            found = self._place_together([group for _, group in groups])
+            if not isinstance(found, CannotPlace):
+                waiting = self.waiting_for_outcome(found)
+                result = self.keep(found)
+                for each, group in groups:
+                    self._writer.see(group.hlc, self.hlc_max)
+                    waiting |= self.close(each, "applied", result) | self.waiting_for(group, found)
+                return tuple(each.quarantine_id for each, _ in groups), waiting
+            if found.lsn is None:
+                break
+            groups = self._without(groups, found.lsn)
+        return (), set()
 
+    def _without(
+        self, groups: Sequence[tuple[Quarantined, Group]], lsn: int
+    ) -> list[tuple[Quarantined, Group]]:
+        """Without the group that has the change of an LSN, and those that must wait behind it."""
+        if any(group.is_long for _, group in groups):
+            return []  # What it touches is not held in memory.
+        kept: list[tuple[Quarantined, Group]] = []
+        held: set[Token] = set()
+        for parked, group in groups:
+            pages = list(group.pages())
+            touched = [touched_by(page, self._scene.tables) for page in pages]
+            has_it = pages[0][0].lsn <= lsn <= pages[-1][-1].lsn
+            if has_it or any(each.wanted() & held for each in touched):
+                held.update(*(each.held() for each in touched))
+            else:
+                kept.append((parked, group))
+        return kept if kept[:1] == list(groups[:1]) else []
+
+    def _place_together(self, groups: Sequence[Group]) -> Outcome | CannotPlace:
         def pages() -> Iterator[Sequence[Change]]:
-            return chain.from_iterable(group.pages() for group in groups.values())
+            return chain.from_iterable(group.pages() for group in groups)
 
-        seen_hlc = max(group.hlc for group in groups.values())
-        if seen_hlc > self.hlc_max:
-            return (), set()
-        found = self._attempts.place(pages, is_long=True, seen_hlc=seen_hlc)
-        if isinstance(found, CannotPlace):
-            return (), set()
-        result = self.keep(found)
-        self._writer.see(seen_hlc, self.hlc_max)
-        waiting = self.waiting_for_outcome(found)
-        for each, group in groups.items():
-            waiting |= self.close(each, "applied", result) | self.waiting_for(group, found)
-        return tuple(each.quarantine_id for each in groups), waiting
+        ahead = next((group for group in groups if group.hlc > self.hlc_max), None)
+        if ahead is not None:
+            return CannotPlace("clock", "its stamp is ahead", lsn=ahead.first.lsn)
+        seen_hlc = max(group.hlc for group in groups)
+        return self._attempts.place(pages, is_long=True, seen_hlc=seen_hlc)
 
     def close(self, parked: Quarantined, outcome: str, result: Result) -> set[int]:
         """It waits no more; answers who waited behind it."""
@@ -235,11 +274,10 @@ class Parking:
                 released.append(number)
                 waiting |= more
                 continue
-            together, more = self.try_together(
-                quarantine.get_quarantined(self._transaction, number)
-            )
-            released += together
-            waiting |= more
+            applied, more = self.try_with_followers(applied)
+            if applied.result != "parked":
+                released += [number, *applied.released]
+                waiting |= more
         return tuple(released)
 
     def _group(self, parked: Quarantined) -> Group:

@@ -236,6 +236,40 @@ def test_when_a_person_has_decided_everything_the_nodes_are_equal(
     assert [first, first] == others
 
 
+ALL_AT_ONCE: dict[str, dict[str, Any]] = {
+    rows: {"policy": Policy(rows=rows), "with_index": True, "with_parts": True}  # type: ignore[arg-type]
+    for rows in ("lww", "manual")
+}
+
+
+@pytest.mark.parametrize(
+    ("policy", "seed"),
+    [
+        *[("manual", 184), ("lww", 274), ("lww", 276)],
+        *(
+            pytest.param(policy, n, marks=pytest.mark.slow)
+            for policy in ALL_AT_ONCE
+            for n in range(50)
+        ),
+    ],
+)
+def test_a_group_that_a_later_one_mends_waits_no_longer_than_that_one(
+    policy: str, seed: int, worlds: Any
+) -> None:
+    """Method: unique values and children, both; the seeds are those where groups were left over.
+
+    A parent was moved away and back, or born again, by groups that waited behind the child's.
+    """
+    world = worlds(seed, **ALL_AT_ONCE[policy])
+    for _ in range(30):
+        world.step()
+    world.decide_everything()
+    first, *others = [rows(sync.database) for sync in world.syncs.values()]
+
+    assert {"main": [], "shop-1": [], "shop-2": []} == world.waiting()
+    assert [first, first] == others
+
+
 MIXED: dict[str, dict[str, Any]] = {
     "columns": {"policy": Policy(rows="columns", columns={"n": "delta"}), "with_index": False},
     "null_loser": {"policy": Policy(uniques={"item_code": "null_loser"}), "with_index": True},
