@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from stepwell.clock import Clock
 from stepwell.errors import (
     ConnectionLost,
-    JobRestartError,
     JobStartError,
-    NoSuchJob,
     StepwellError,
 )
 from stepwell.execution.parameters import due_parameter
@@ -21,6 +17,7 @@ from stepwell.execution.records import JobExecution
 from stepwell.execution.status import BatchStatus
 from stepwell.job.job import Job
 from stepwell.job.registry import JobRegistry
+from stepwell.job.step import ExecutorName
 from stepwell.repository import executions
 from stepwell.repository.at_work import asked_to_end, request_end
 from stepwell.repository.creation import CreatedExecution, NewExecution, refuse_restart
@@ -30,22 +27,9 @@ from stepwell.repository.owners import Owner
 from stepwell.repository.questions import Access, JobQuestions
 from stepwell.repository.queue import PRIORITY_MAX, Wanted
 from stepwell.repository.repository import JobRepository
-from stepwell.runner.ready import ReadyJob, ReadyJobs
+from stepwell.runner.ready import ReadyJob, ReadyJobs, restarting
 from stepwell.runner.runner import Runner
 from stepwell.settings import Settings
-
-
-@contextmanager
-def _restarting() -> Iterator[None]:
-    """What is wrong with a definition or with parameters has a name of its own here (S8, S183)."""
-    try:
-        yield
-    except (JobStartError, NoSuchJob) as error:
-        raise JobRestartError(
-            re.sub("cannot (start|find)", "cannot restart", error.message, count=1),
-            hint=error.hint,
-            fields=error.fields,
-        ) from error
 
 
 def _require_priority(purpose: str, priority: int) -> None:
@@ -103,6 +87,8 @@ class JobOperator(JobQuestions):
         parameters: Mapping[str, object] | None = None,
         *,
         again: bool = False,
+        limit: int | None = None,
+        executor: ExecutorName | None = None,
         trigger_source: str = "user",
         triggered_by: str | None = None,
         idempotency_key: str | None = None,
@@ -110,7 +96,9 @@ class JobOperator(JobQuestions):
         """Record an execution that this process owns, run it on a thread, return its id.
 
         Instance and execution are committed when this returns. ``wait`` gives the outcome. A second
-        call with one ``idempotency_key`` starts nothing and returns the first one's id.
+        call with one ``idempotency_key`` starts nothing and returns the first one's id. ``limit``
+        makes it a trial of the first items or partitions, an instance of its own (S198);
+        ``executor`` replaces that of its partitioned steps for this run.
 
         Raises:
             NoSuchJob, JobStartError: nothing was recorded (S8, S183).
@@ -118,10 +106,13 @@ class JobOperator(JobQuestions):
             JobExecutionBlocked: a pool is full or a resource is held (S197).
         """
         self._permit("start", job if isinstance(job, str) else job.name)
-        ready = self._jobs.prepare(job, parameters or {})
+        ready = self._jobs.prepare(job, parameters or {}, executor=executor)
+        if limit is not None:
+            ready = ready.as_trial(limit)
         created = self._create(
             ready,
             again=again,
+            trial=limit,
             trigger_source=trigger_source,
             triggered_by=triggered_by,
             idempotency_key=idempotency_key,
@@ -256,7 +247,7 @@ class JobOperator(JobQuestions):
             refuse_restart(
                 record, last, self._repository.database.liveness, restartable=restartable
             )
-        with _restarting():
+        with restarting():
             ready = self._jobs.prepare_again(record, parameters)
             created = self._create(
                 ready,

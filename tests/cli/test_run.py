@@ -33,9 +33,22 @@ def test_a_completed_instance_is_refused_and_runs_again_when_told(folder: Folder
     assert "execution 2 of job 'talks' is COMPLETED" in folder.done("run", "talks", "--again").out
 
 
+def test_a_trial_takes_the_first_and_leaves_the_real_instance_alone(folder: Folder) -> None:
+    """S198."""
+    trial = folder.json("run", "load", "day=2026-11-20", "--limit", "3")
+    shown = folder.done("status", "1").out
+    other = folder.json("run", "talks", "--executor", "threads")
+
+    assert (3, None) == (trial["trial"], other["trial"])
+    assert [(3,)] == folder.rows("SELECT COUNT(*) FROM item")
+    assert "the first 3" in shown
+    assert "run with executor threads" in folder.done("status", "2").out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["load", "day=2026-11-20", "--executor", "gpu"], "executor must be one of inline, th"),
         (["load", "=5"], "must be written name=value, got '=5'"),
         (["load", "day=2026-11-20", "day=2026-11-21"], "parameter 'day' is given twice"),
         (["load", "day=tomorrow", "shopp=1"], "parameter 'shopp': there is no such parameter"),

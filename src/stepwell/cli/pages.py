@@ -158,6 +158,7 @@ def _facts(details: Details) -> dict[str, str]:
         "parameters": parameters_text(execution.parameters),
         "instance": f"{execution.instance_id}"
         + (f", after executions {earlier}" if earlier else ""),
+        "trial": "" if execution.trial is None else f"the first {execution.trial}",
         "restarted as": "" if details.later_id is None else f"execution {details.later_id}",
         "exit status": execution.exit_status or "",
         "result": execution.result or "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from stepwell.cli.output import Output
     from stepwell.cli.session import Session
     from stepwell.execution.records import JobExecution
+    from stepwell.job.step import ExecutorName
     from stepwell.node import Node
 
 
@@ -30,6 +31,23 @@ def run(
         bool,
         typer.Option("--again", help="A new instance, although this one is already COMPLETED."),
     ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            metavar="N",
+            min=1,
+            help="A trial of the first N items or partitions, an instance of its own.",
+        ),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            "--executor",
+            metavar="NAME",
+            help="Where partitions run this time: inline, threads, processes or dask.",
+        ),
+    ] = None,
     wants_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run a job here and now, and show how far it is.
@@ -54,7 +72,14 @@ def run(
             session,
             node,
             output,
-            lambda: node.operator.start(job, given, again=again, triggered_by=user()),
+            lambda: node.operator.start(
+                job,
+                given,
+                again=again,
+                limit=limit,
+                executor=cast("ExecutorName | None", executor),  # What is none is refused there.
+                triggered_by=user(),
+            ),
             recovered=recovered,
         )
     raise typer.Exit(code)

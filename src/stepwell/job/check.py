@@ -19,7 +19,7 @@ from stepwell.job.function import input_annotation, required_count
 from stepwell.job.importable import off_thread_faults, partitioned_steps
 from stepwell.job.job import Job
 from stepwell.job.policy import ExceptionFilter, Retry, Skip
-from stepwell.job.step import ChunkStep, PartitionedStep, TaskletStep
+from stepwell.job.step import ChunkStep, ExecutorName, PartitionedStep, TaskletStep
 
 NAME_PATTERN = re.compile(r"[^\s/\x00-\x1f][^/\x00-\x1f]{0,199}")
 NAME_RULE = "1 to 200 characters without '/', control characters and a leading space"
@@ -27,13 +27,17 @@ ELEMENTS = (TaskletStep, ChunkStep, PartitionedStep, Flow, Split, Decision)
 EXECUTORS = ("inline", "threads", "processes", "dask")
 
 
-def check_job(job: Job) -> None:
+def check_job(job: Job, executor: ExecutorName | None = None) -> None:
     """Refuse a definition that cannot run, naming every fault at once (S183).
+
+    ``executor`` replaces that of its partitioned steps for one run.
 
     Raises:
         JobStartError: before anything is recorded.
     """
-    faults = job_faults(job)
+    faults = list(_job_faults(job, executor))
+    if executor is not None and executor not in EXECUTORS:
+        faults = [f"executor must be one of {', '.join(EXECUTORS)}, got {executor!r}"]
     if faults:
         raise JobStartError(
             f"cannot start job {job.name!r}: {'; '.join(faults)}",
@@ -44,10 +48,10 @@ def check_job(job: Job) -> None:
 
 def job_faults(job: Job) -> list[str]:
     """Every fault of a definition, as a sentence that names the element."""
-    return list(_job_faults(job))
+    return list(_job_faults(job, None))
 
 
-def _job_faults(job: Job) -> Iterator[str]:
+def _job_faults(job: Job, executor: ExecutorName | None) -> Iterator[str]:
     if not _is_name(job.name):
         yield f"name must be {NAME_RULE}, got {job.name!r}"
     if job.identity not in ("parameters", "each-start"):
@@ -68,7 +72,8 @@ def _job_faults(job: Job) -> Iterator[str]:
             yield f"step names must be unique, {name!r} stands {count} times"
     yield from _container_faults(job.steps, job.steps, implied=job.implied_next)
     for step in partitioned_steps(job.steps):
-        yield from (f"step {step.name!r}: {fault}" for fault in off_thread_faults(job, step))
+        for fault in off_thread_faults(job, step, executor):
+            yield f"step {step.name!r}: {fault}"
 
 
 def _registered_faults(job: Job) -> Iterator[str]:

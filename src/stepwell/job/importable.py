@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from stepwell.job.job import Job
 from stepwell.job.parameters import Parameters
-from stepwell.job.step import ChunkStep, PartitionedStep
+from stepwell.job.step import ChunkStep, ExecutorName, PartitionedStep
 
 PROGRAM = ("__main__", "__mp_main__")  # What was started is no module that others can import.
 ON_THREADS = ("inline", "threads")
@@ -75,11 +75,11 @@ class Loads(Protocol):
 MADE_BY = "__made_by__"
 
 
-def is_off_thread(step: PartitionedStep) -> bool:
+def is_off_thread(executor: ExecutorName | Executor) -> bool:
     """Whether partitions leave this process: every executor but ``inline`` and threads (S193)."""
-    if isinstance(step.executor, Executor):
-        return not isinstance(step.executor, ThreadPoolExecutor)
-    return step.executor not in ON_THREADS
+    if isinstance(executor, Executor):
+        return not isinstance(executor, ThreadPoolExecutor)
+    return executor not in ON_THREADS
 
 
 def import_path(value: Any) -> str:
@@ -230,11 +230,17 @@ def find_model(model: type[Parameters]) -> Loads:
     return Found(import_path(model)) if made_by is None else made_by
 
 
-def off_thread_faults(job: Job, step: PartitionedStep) -> Iterator[str]:
-    """Why the partitions of a step could not be run in other processes, as sentences (S183)."""
-    if not is_off_thread(step):
+def off_thread_faults(
+    job: Job, step: PartitionedStep, executor: ExecutorName | None = None
+) -> Iterator[str]:
+    """Why the partitions of a step could not be run in other processes, as sentences (S183).
+
+    ``executor`` replaces the step's own for one run.
+    """
+    used = executor or step.executor
+    if not is_off_thread(used):
         return
-    if step.executor == "dask" and find_spec("distributed") is None:
+    if used == "dask" and find_spec("distributed") is None:
         yield "executor 'dask' needs a package: pip install 'stepwell[dask]'"
     try:
         find_work(job, step)

@@ -59,6 +59,7 @@ def execution_json(execution: JobExecution, *, at: datetime | None = None) -> Js
         "run_after": iso_utc(execution.run_after),
         "after_execution_id": execution.after_id,
         "recoveries": execution.recoveries,
+        "trial": execution.trial,
         "trigger_source": execution.trigger_source,
         "triggered_by": execution.triggered_by,
         "failure": failure_json(execution.failure),

@@ -348,7 +348,7 @@ def _new_record(
         at=at,
         trigger_source=new.trigger_source,
         triggered_by=new.triggered_by,
-        trial=new.trial,
+        trial=new.trial if new.restart_of is None or previous is None else previous.trial,
         run_lock_key=new.run_lock_key,
         priority=new.priority,
         run_after=new.run_after,

@@ -26,6 +26,7 @@ from stepwell.runner.counters import Counters, skipped_item
 from stepwell.runner.faults import CheckpointTimeout, Choice, FaultPolicy
 from stepwell.runner.listeners import ListenerFailed, Listeners, unwrapped
 from stepwell.runner.running import RunningExecution
+from stepwell.runner.trial import FirstItems
 
 logger = logging.getLogger("stepwell.runner")
 
@@ -76,6 +77,8 @@ class ChunkRunner:
         self._listeners = listeners
         self._collect = collect
         self._reader = make_reader(step, scope)
+        if running.job.trial is not None and context.partition is None:
+            self._reader = FirstItems(self._reader, running.job.trial)  # S198
         self._writer = make_writer(step, scope)
         self._process = listened_process(make_processor(step, scope, context.loop), listeners)
         algorithm = make_own(step.checkpoint, scope)

@@ -48,6 +48,7 @@ from stepwell.runner.plan import Planned, make_plan
 from stepwell.runner.pool import Pool, open_pool
 from stepwell.runner.running import RunningExecution
 from stepwell.runner.share import Fault, Payload, Told, Waits
+from stepwell.runner.trial import first_partitions
 from stepwell.runner.whole import Whole
 
 logger = logging.getLogger("stepwell.runner")
@@ -184,6 +185,7 @@ class PartitionRunner:
             planned = make_plan(definition, self._scope, plan_id=plan_id)
         else:
             planned = Planned([], definition.workers)
+        planned = first_partitions(planned, self._running.job.trial)
         if plan_id is not None and not (definition.partition_override or planned.override):
             return self._keep(plan_id, planned)
         if plan_id is not None:

@@ -114,9 +114,9 @@ def open_pool(
 
     ``workers`` 0 means as many as there are partitions; never more than the executor has.
     """
-    executor: Any = definition.executor
+    executor: Any = running.executor or definition.executor
     wanted = max(1, min(workers or partition_count, partition_count))
-    if is_off_thread(definition):
+    if is_off_thread(executor):
         # A function on a cluster does without the database, unless it uses it itself.
         asks = executor != "dask" or not inspect.isroutine(definition.run)
         once = executor == "processes" or _is_process_pool(executor)

@@ -5,12 +5,14 @@ Guarantee: whatever can be refused is refused here, before anything is recorded 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stepwell.clock import Clock
-from stepwell.errors import JobStartError, NoSuchJob
+from stepwell.errors import JobRestartError, JobStartError, NoSuchJob
 from stepwell.execution.parameters import DUE, JobParameter, job_key, parse_parameters
 from stepwell.execution.records import JobExecution
 from stepwell.job.check import check_job
@@ -18,7 +20,9 @@ from stepwell.job.job import Job
 from stepwell.job.parameters import ResolvedParameters, resolve_parameters, restore_parameters
 from stepwell.job.registry import JobRegistry
 from stepwell.job.resource import Declared, declare
+from stepwell.job.step import ExecutorName
 from stepwell.repository.creation import CreatedExecution, NewExecution
+from stepwell.repository.history import Because
 from stepwell.repository.succession import Succession
 from stepwell.runner.runner import Work
 from stepwell.settings import JobSettings, Settings
@@ -38,10 +42,27 @@ class ReadyJob:
     max_recoveries: int | None
     succession: Succession
     dask_scheduler: str = ""
+    executor: ExecutorName | None = None
 
     def owned(self, owner_id: int, **origin: Any) -> NewExecution:
         """An execution that belongs to this process from its birth (S29)."""
+        if self.executor is not None:  # The history says what the definition does not.
+            origin["because"] = Because("runner", f"run with executor {self.executor}")
         return self._new(owner_id=owner_id, **origin)
+
+    def as_trial(self, limit: int) -> ReadyJob:
+        """A trial never blocks the real instance, and nothing follows it (S198).
+
+        Raises:
+            JobStartError: the limit is not 1 or more.
+        """
+        if limit < 1:
+            raise JobStartError(
+                f"cannot start job {self.job.name!r}: limit must be 1 or more, got {limit}",
+                hint="a trial takes the first items or partitions",
+                fields={"job": self.job.name, "limit": limit},
+            )
+        return replace(self, run_lock_key=None, succession=alone(self.succession))
 
     def registered(self, *, priority: int | None = None, **origin: Any) -> NewExecution:
         """An execution for the workers, which goes on by itself when a worker dies (S191)."""
@@ -54,13 +75,15 @@ class ReadyJob:
 
     def work(self, created: CreatedExecution) -> Work:
         """What it takes to run the execution that was recorded."""
+        is_trial = created.execution.trial is not None
         return Work(
             created,
             self.job,
             self.resolved.value,
-            self.succession,
+            alone(self.succession) if is_trial else self.succession,
             self.timeout_s,
             self.dask_scheduler,
+            self.executor,
         )
 
     def _new(self, **origin: Any) -> NewExecution:
@@ -73,6 +96,24 @@ class ReadyJob:
             restartable=self.job.restartable,
             **origin,
         )
+
+
+def alone(succession: Succession) -> Succession:
+    """The same without anything that comes by itself."""
+    return replace(succession, attempts=1, followers=())
+
+
+@contextmanager
+def restarting() -> Iterator[None]:
+    """What is wrong with a definition or with parameters has a name of its own here (S8, S183)."""
+    try:
+        yield
+    except (JobStartError, NoSuchJob) as error:
+        raise JobRestartError(
+            re.sub("cannot (start|find)", "cannot restart", error.message, count=1),
+            hint=error.hint,
+            fields=error.fields,
+        ) from error
 
 
 class ReadyJobs:
@@ -89,16 +130,19 @@ class ReadyJobs:
         parameters: Mapping[str, object],
         *,
         scheduled_like: tuple[JobParameter, ...] = (),
+        executor: ExecutorName | None = None,
     ) -> ReadyJob:
         """The definition as it now is (S63), and the parameters that it takes (S8).
 
         ``scheduled_like`` are recorded parameters whose due time it shares, if they have one.
+        ``executor`` replaces that of its partitioned steps.
 
         Raises:
             NoSuchJob, JobStartError: every fault is named.
         """
-        definition, resolved = self._resolve(job, parameters)
-        return self._ready(definition, resolved.scheduled_like(scheduled_like))
+        definition, resolved = self._resolve(job, parameters, executor)
+        ready = self._ready(definition, resolved.scheduled_like(scheduled_like))
+        return replace(ready, executor=executor)
 
     def parameter_names(self, job: str) -> frozenset[str] | None:
         """The names that a job's model takes, in both spellings; None: it has none and takes any.
@@ -133,10 +177,13 @@ class ReadyJobs:
         return self._ready(definition, restored)
 
     def _resolve(
-        self, job: str | Job, parameters: Mapping[str, object]
+        self,
+        job: str | Job,
+        parameters: Mapping[str, object],
+        executor: ExecutorName | None = None,
     ) -> tuple[Job, ResolvedParameters]:
         definition = self._registry.load(job, parameters) if isinstance(job, str) else job
-        check_job(definition)
+        check_job(definition, executor)
         return definition, resolve_parameters(definition.name, definition.parameters, parameters)
 
     def _ready(self, job: Job, resolved: ResolvedParameters, *, follows: bool = False) -> ReadyJob:

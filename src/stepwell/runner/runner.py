@@ -18,6 +18,7 @@ from stepwell.execution.records import JobExecution
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus, Result
 from stepwell.job.job import Job
+from stepwell.job.step import ExecutorName
 from stepwell.repository.creation import CreatedExecution
 from stepwell.repository.outcome import is_unknown
 from stepwell.repository.repository import JobRepository
@@ -39,6 +40,7 @@ class Work:
         succession: What comes after it.
         timeout_s: After so many seconds it is asked to stop; None: never (S186).
         dask_scheduler: See the setting of this name.
+        executor: Replaces that of its partitioned steps in this run.
     """
 
     created: CreatedExecution
@@ -47,6 +49,7 @@ class Work:
     succession: Succession
     timeout_s: float | None = None
     dask_scheduler: str = ""
+    executor: ExecutorName | None = None
 
 
 class Runner:
@@ -160,6 +163,7 @@ class Runner:
         running = RunningExecution(self._repository, work.created.execution)
         running.succession = work.succession
         running.dask_scheduler = work.dask_scheduler
+        running.executor = work.executor
         if work.timeout_s is not None:
             running.time_out_after(work.timeout_s)
         return self._keep(running)

@@ -23,6 +23,7 @@ from stepwell.execution.json import from_json, to_json
 from stepwell.execution.records import JobExecution, StepExecution
 from stepwell.execution.status import BatchStatus
 from stepwell.job.job import Job
+from stepwell.job.step import ExecutorName
 from stepwell.repository.executions import find_execution
 from stepwell.repository.history import Because
 from stepwell.repository.outcome import has_committed
@@ -60,6 +61,8 @@ class RunningExecution:
         self.is_shut_down = False
         # Whether a partition of it may run in two places at a time (S194).
         self.may_run_twice = False
+        # What replaces the executor of its partitioned steps in this run; None: nothing does.
+        self.executor: ExecutorName | None = None
         # Where the Dask executor's scheduler is; empty: wherever there is one.
         self.dask_scheduler = ""
         self._deadlines: dict[str, float] = {}
