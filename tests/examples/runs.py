@@ -26,10 +26,15 @@ def copy_of(example: str, to: Path) -> Path:
     return folder
 
 
-def stepwell(folder: Path, *arguments: str, killed_by: tuple[str, str, int] | None = None) -> str:
+def stepwell(
+    folder: Path,
+    *arguments: str,
+    killed_by: tuple[str, str, int] | None = None,
+    **variables: str,
+) -> str:
     """What the command printed; its exit status must be 0, or SIGKILL where it is ``killed_by``."""
     if killed_by is None:
-        return ends(folder, 0, *arguments)
+        return ends(folder, 0, *arguments, **variables)
     done = start(folder, *arguments, killed_by=killed_by)
     output, _ = done.communicate(timeout=COMMAND_TIMEOUT_S)
 
@@ -42,10 +47,10 @@ def refused(folder: Path, *arguments: str) -> str:
     return ends(folder, 4, *arguments)
 
 
-def ends(folder: Path, code: int, *arguments: str) -> str:
+def ends(folder: Path, code: int, *arguments: str, **variables: str) -> str:
     """What the command printed; its exit status must be ``code``."""
     ended, output, _ = warm_program().call(
-        arguments, folder, ENVIRONMENT, COMMAND_TIMEOUT_S, is_mixed=True
+        arguments, folder, {**ENVIRONMENT, **variables}, COMMAND_TIMEOUT_S, is_mixed=True
     )
 
     assert code == ended, output

@@ -23,6 +23,7 @@ from stepwell.executors.worker import WorkerDied
 
 ANSWER_WITHIN_S = 10.0  # A scheduler at work answers a question in milliseconds.
 CLOSE_WITHIN_S = 5.0
+END_WITHIN_S = 20.0  # Worker processes that have been asked to end.
 
 logger = logging.getLogger("stepwell.runner")
 
@@ -151,6 +152,7 @@ def dask_executor(address: str, workers: int) -> Iterator[DaskExecutor]:
         ClusterUnreachable: no scheduler answers there.
     """
     distributed: Any = import_module("distributed")  # It has no types.
+    _log_less()
     if not address:
         with suppress(ValueError):
             yield DaskExecutor(distributed.default_client())
@@ -179,6 +181,13 @@ def _connected(distributed: Any, where: Any) -> Iterator[DaskExecutor]:
     finally:
         with _quiet():
             client.close(timeout=CLOSE_WITHIN_S)
+
+
+def _log_less() -> None:
+    """Dask logs all that it does, unless somebody has told it otherwise, or wants to see it."""
+    log = logging.getLogger("distributed")
+    if log.level == logging.INFO:
+        log.setLevel(max(logging.WARNING, logging.getLogger("stepwell").getEffectiveLevel()))
 
 
 @contextmanager
@@ -219,7 +228,7 @@ class _LocalCluster:
                 self._users -= 1
                 if not self._users:
                     cluster, self._cluster = self._cluster, None
-                    cluster.close(timeout=CLOSE_WITHIN_S)
+                    cluster.close(timeout=END_WITHIN_S)
 
 
 _CLUSTER = _LocalCluster()
@@ -239,5 +248,6 @@ def _start(workers: int) -> Any:
 
 def dask_setup(worker: object) -> None:  # noqa: ARG001 - as Dask calls it
     """In a worker of our own cluster: a stop is for the parent, which asks for it in its way."""
+    _log_less()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -7,8 +7,10 @@ answered, and recorded by the owner.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -148,6 +150,8 @@ class RunningElsewhere(RunningExecution):
 
 def _make_work(brief: Brief) -> PartitionWork:
     """Rebuild the contexts from the brief (S75) and import what runs a partition."""
+    if brief.folder not in sys.path and Path(brief.folder).is_dir():
+        sys.path.append(brief.folder)  # Whatever this process has of its own comes first.
     running = RunningElsewhere(brief)
     model = None if brief.model is None else brief.model.load()
     parameters = restore_parameters(brief.job.job_name, model, brief.job.parameters).value

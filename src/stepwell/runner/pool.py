@@ -114,7 +114,7 @@ def open_pool(
 
     ``workers`` 0 means as many as there are partitions; never more than the executor has.
     """
-    executor: Any = running.executor or definition.executor
+    executor: Any = running.placement.executor or definition.executor
     wanted = max(1, min(workers or partition_count, partition_count))
     if is_off_thread(executor):
         # A function on a cluster does without the database, unless it uses it itself.
@@ -197,7 +197,7 @@ def _open_cluster(remote: _Remote, _name: str, workers: int, wanted: int) -> Ite
     from stepwell.runner.cluster import ClusterPool
 
     size = wanted if workers else min(wanted, processes_of_this_machine())
-    with dask_executor(remote.running.dask_scheduler, size) as cluster:
+    with dask_executor(remote.running.placement.dask_scheduler, size) as cluster:
         pool = ClusterPool(*remote, cluster, wanted=wanted)
         with pool.watched():
             yield pool

@@ -24,6 +24,7 @@ from stepwell.job.step import ExecutorName
 from stepwell.repository.creation import CreatedExecution, NewExecution
 from stepwell.repository.history import Because
 from stepwell.repository.succession import Succession
+from stepwell.runner.placement import WHEREVER, Placement
 from stepwell.runner.runner import Work
 from stepwell.settings import JobSettings, Settings
 
@@ -41,13 +42,13 @@ class ReadyJob:
     timeout_s: float | None
     max_recoveries: int | None
     succession: Succession
-    dask_scheduler: str = ""
-    executor: ExecutorName | None = None
+    placement: Placement = WHEREVER
 
     def owned(self, owner_id: int, **origin: Any) -> NewExecution:
         """An execution that belongs to this process from its birth (S29)."""
-        if self.executor is not None:  # The history says what the definition does not.
-            origin["because"] = Because("runner", f"run with executor {self.executor}")
+        executor = self.placement.executor
+        if executor is not None:  # The history says what the definition does not.
+            origin["because"] = Because("runner", f"run with executor {executor}")
         return self._new(owner_id=owner_id, **origin)
 
     def as_trial(self, limit: int) -> ReadyJob:
@@ -82,8 +83,7 @@ class ReadyJob:
             self.resolved.value,
             alone(self.succession) if is_trial else self.succession,
             self.timeout_s,
-            self.dask_scheduler,
-            self.executor,
+            self.placement,
         )
 
     def _new(self, **origin: Any) -> NewExecution:
@@ -142,7 +142,7 @@ class ReadyJobs:
         """
         definition, resolved = self._resolve(job, parameters, executor)
         ready = self._ready(definition, resolved.scheduled_like(scheduled_like))
-        return replace(ready, executor=executor)
+        return replace(ready, placement=ready.placement._replace(executor=executor))
 
     def parameter_names(self, job: str) -> frozenset[str] | None:
         """The names that a job's model takes, in both spellings; None: it has none and takes any.
@@ -199,7 +199,7 @@ class ReadyJobs:
             priority=section.priority or 0,
             timeout_s=section.timeout_s or job.timeout_s,
             max_recoveries=self._settings.max_recoveries if recoveries is None else recoveries,
-            dask_scheduler=self._settings.dask_scheduler,
+            placement=Placement(None, self._settings.dask_scheduler, str(self._settings.folder)),
             succession=Succession(
                 attempts=section.attempts or job.attempts,
                 backoff_s=backoff if callable(backoff) else lambda _failures: float(backoff),

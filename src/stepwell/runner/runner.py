@@ -18,13 +18,13 @@ from stepwell.execution.records import JobExecution
 from stepwell.execution.result import Failure
 from stepwell.execution.status import BatchStatus, Result
 from stepwell.job.job import Job
-from stepwell.job.step import ExecutorName
 from stepwell.repository.creation import CreatedExecution
 from stepwell.repository.outcome import is_unknown
 from stepwell.repository.repository import JobRepository
 from stepwell.repository.succession import Succession
 from stepwell.runner.background import Background
 from stepwell.runner.job import JobRunner
+from stepwell.runner.placement import WHEREVER, Placement
 from stepwell.runner.running import RunningExecution
 from stepwell.runner.stop import Watcher
 
@@ -39,8 +39,7 @@ class Work:
         parameters: The value for user code.
         succession: What comes after it.
         timeout_s: After so many seconds it is asked to stop; None: never (S186).
-        dask_scheduler: See the setting of this name.
-        executor: Replaces that of its partitioned steps in this run.
+        placement: Where its partitions go.
     """
 
     created: CreatedExecution
@@ -48,8 +47,7 @@ class Work:
     parameters: Any
     succession: Succession
     timeout_s: float | None = None
-    dask_scheduler: str = ""
-    executor: ExecutorName | None = None
+    placement: Placement = WHEREVER
 
 
 class Runner:
@@ -162,8 +160,7 @@ class Runner:
     def _adopt(self, work: Work) -> RunningExecution:
         running = RunningExecution(self._repository, work.created.execution)
         running.succession = work.succession
-        running.dask_scheduler = work.dask_scheduler
-        running.executor = work.executor
+        running.placement = work.placement
         if work.timeout_s is not None:
             running.time_out_after(work.timeout_s)
         return self._keep(running)

@@ -23,7 +23,6 @@ from stepwell.execution.json import from_json, to_json
 from stepwell.execution.records import JobExecution, StepExecution
 from stepwell.execution.status import BatchStatus
 from stepwell.job.job import Job
-from stepwell.job.step import ExecutorName
 from stepwell.repository.executions import find_execution
 from stepwell.repository.history import Because
 from stepwell.repository.outcome import has_committed
@@ -31,6 +30,7 @@ from stepwell.repository.repository import JobRepository
 from stepwell.repository.requests import open_stop_request
 from stepwell.repository.steps import find_step
 from stepwell.repository.succession import Succession
+from stepwell.runner.placement import WHEREVER
 from stepwell.runner.step_transaction import StepTransaction, logged_when_slow
 
 logger = logging.getLogger("stepwell.runner")
@@ -61,10 +61,7 @@ class RunningExecution:
         self.is_shut_down = False
         # Whether a partition of it may run in two places at a time (S194).
         self.may_run_twice = False
-        # What replaces the executor of its partitioned steps in this run; None: nothing does.
-        self.executor: ExecutorName | None = None
-        # Where the Dask executor's scheduler is; empty: wherever there is one.
-        self.dask_scheduler = ""
+        self.placement = WHEREVER
         self._deadlines: dict[str, float] = {}
         # Whether to come to an end; bound once, because it is asked after every item.
         self.stop_requested: Callable[[], bool] = self.stop_flag.is_set

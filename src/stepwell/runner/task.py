@@ -38,6 +38,7 @@ class Brief(NamedTuple):
         place: Where a SQLite file is; see :mod:`stepwell.database.place`.
         asks: Whether the database is asked before anything runs, and whether to stop. A function
             on a cluster does without, unless it uses the database itself.
+        folder: Where the modules of the owner's settings are, on its machine.
         may_run_twice: Whether the executor may run a task again while its first run goes on.
     """
 
@@ -54,6 +55,7 @@ class Brief(NamedTuple):
     place: str | None
     asks: bool
     may_run_twice: bool
+    folder: str
 
 
 class Task(NamedTuple):
@@ -97,6 +99,7 @@ def make_brief(
         place=place_of(database.url),
         asks=asks,
         may_run_twice=may_run_twice,
+        folder=running.placement.folder,
     )
 
 
