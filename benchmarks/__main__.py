@@ -14,7 +14,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from benchmarks import bare, change_log, history, locks, ours
+from benchmarks import bare, change_log, cluster, history, locks, ours
 from benchmarks.measure import ROUNDS, Row, compare, fresh_folder
 
 JOBS = 200
@@ -131,19 +131,28 @@ def csv_rows(source: Path) -> list[Row]:
 def memory_lines(source: Path) -> list[str]:
     """Memory above idle of two large runs, each in a process of its own."""
     lines = []
-    for name, target, call in (
-        ("100,000 partitions", 150, "ours.partitions(folder, 100_000)"),
-        ("CSV load, 336,776 rows", 40, f"ours.csv_load(folder, Path({str(source)!r}), 'tuple')"),
+    for name, target, call, count in (
+        ("100,000 partitions, threads", 150, "ours.partitions(folder, {0})", "100_000"),
+        ("100,000 partitions, Dask", 150, "cluster.ours(folder, {0})", "100_000"),
+        (
+            "CSV load, 336,776 rows",
+            40,
+            f"ours.csv_load(folder, Path({str(source)!r}), 'tuple')",
+            "",
+        ),
     ):
+        # Warm: everything is imported, one partition has run on each thread or worker.
+        warm = call.format(8) if count else "ours.open_node(folder).__enter__().close()"
         code = (
-            "import logging, resource; from pathlib import Path; from benchmarks import ours\n"
-            "from benchmarks.measure import fresh_folder\n"
-            "logging.disable(logging.WARNING)\n"
-            "with fresh_folder() as folder:\n"
-            "    with ours.open_node(folder): pass\n"
-            "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-            f"with fresh_folder() as folder: {call}\n"
-            "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)\n"
+            "import logging; from pathlib import Path; from benchmarks import cluster, ours\n"
+            "from benchmarks.measure import fresh_folder; from benchmarks.memory import AboveIdle\n"
+            "if __name__ == '__main__':\n"
+            "    logging.disable(logging.WARNING)\n"
+            f"    with cluster.{'started' if 'cluster' in call else 'none'}():\n"
+            f"        with fresh_folder() as folder: {warm}\n"
+            "        above = AboveIdle()\n"
+            f"        with fresh_folder() as folder: {call.format(count)}\n"
+            "        print(above.bytes / 1e6)\n"
         )
         answer = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -211,6 +220,7 @@ def main() -> None:
         for line in change_log.import_rows():
             print(line, flush=True)
         print(change_log.export_row(), flush=True)
+        print(cluster.partitions_row(), flush=True)
         print(cold_start_row(), flush=True)
         for line in history.rows():
             print(line, flush=True)

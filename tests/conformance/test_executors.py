@@ -492,6 +492,21 @@ def test_a_worker_that_is_killed_fails_only_what_it_had_begun(node: Node) -> Non
     assert [(2, "went on")] == [(a.number, a.exit_status) for a in again["attempts"]]
 
 
+def test_what_had_not_begun_in_a_range_runs_in_another_worker(lite: Node, tmp_path: Path) -> None:
+    """S160. Method: small partitions travel together; the one that kills says in a file who ran."""
+    killed = tmp_path / "killed"
+    inputs = [[n, str(killed)] for n in range(400)]
+    told = run(lite, one_step("processes", inputs, jobs.dies_in_a_range))
+    (_, number), first = map(int, killed.read_text().split()), told["attempts"]
+    failed = [a.number for a in first if a.outcome != "SUCCESS"]
+    again = run(lite, one_step("processes", inputs, jobs.dies_in_a_range))
+
+    assert failed
+    assert (failed[-1], True) == (number, failed == list(range(failed[0], number + 1)))
+    assert (400, 400, len(failed), 0) == told["counters"]
+    assert failed == [a.number for a in again["attempts"]]
+
+
 def test_a_signal_for_the_terminal_is_the_owners(lite: Node) -> None:
     """S38: workers take neither Ctrl-C nor SIGTERM; their owner asks for a stop."""
     told = run(lite, one_step("processes", range(3), jobs.interrupted))

@@ -1,4 +1,4 @@
-"""T9: the examples' jobs on a Dask cluster of two worker processes record what they do on threads."""
+"""T9: the examples on a cluster of two worker processes record what they do on threads."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ from tests.examples.runs import copy_of, rows, stepwell
 WEEK = ("startDate=2025-09-01", "endDate=2025-09-05")
 OF_ADA = "userUuid=38fddae2-51b1-534d-a6b2-af3e45429543"
 RECORDS = (
-    "SELECT status, result, completed_subtasks, total_subtasks, progress_percent"
-    " FROM batch_job_execution_tracking",
-    "SELECT step_name, status, exit_code, read_count, write_count, commit_count, partition_total,"
-    " partition_completed, partition_failed, partition_partial FROM batch_step_execution",
-    "SELECT partition_number, plan_id, status, result, exit_code, message, counts, context,"
-    " chunk_number, reader_checkpoint, read_count, write_count, commit_count"
-    " FROM batch_partition_execution",
+    (
+        "SELECT status, result, completed_subtasks, total_subtasks, progress_percent"
+        " FROM batch_job_execution_tracking"
+    ),
+    (
+        "SELECT step_name, status, exit_code, read_count, write_count, commit_count,"
+        " partition_total, partition_completed, partition_failed, partition_partial"
+        " FROM batch_step_execution"
+    ),
+    (
+        "SELECT partition_number, plan_id, status, result, exit_code, message, counts, context,"
+        " chunk_number, reader_checkpoint, read_count, write_count, commit_count"
+        " FROM batch_partition_execution"
+    ),
 )
 
 

@@ -171,17 +171,36 @@ def test_a_slow_analyzer_does_not_make_results_pile_up(node: Node) -> None:
 
 
 VERY_MANY_RUN = """
-import resource, sys, time
+import sys, time
+from threading import Event, Thread
+from benchmarks.memory import AboveIdle
 from stepwell import Job, Node, PartitionedStep
-from tests.rules.test_many_partitions import part
+from stepwell.settings import Settings
+from tests.rules.test_many_partitions import QUERY, exact, part
 
-with Node.open(sys.argv[1]) as node:
-    node.operator.run(Job("warm", steps=[PartitionedStep("warm", [1], part)]))
-    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step = PartitionedStep("p", range(int(sys.argv[2])), part, workers=2, executor=sys.argv[3])
-    execution = node.operator.run(Job("many", steps=[step]))
+url, count, executor, scheduler = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+with Node.open(Settings(database=url, dask_scheduler=scheduler)) as node:
+    def run(name, inputs):
+        step = PartitionedStep("p", inputs, part, workers=2, executor=executor)
+        return node.operator.run(Job(name, steps=[step]))
+
+    run("warm", range(8))
+    above, over, seen = AboveIdle(), Event(), []
+
+    def look():
+        while not over.wait(0.02):
+            with node.database.read() as reader:
+                seen.extend(reader.connection.execute(QUERY).fetchall())
+
+    watcher = Thread(target=look)
+    watcher.start()
+    started = time.perf_counter()
+    execution = run("many", range(count))
+    seconds = time.perf_counter() - started
+    over.set()
+    watcher.join()
+    used = above.bytes
     (recorded,) = node.operator.get_step_executions(execution.execution_id)
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle
     began = time.perf_counter()
     with node.database.read() as reader:
         rows = reader.connection.execute(
@@ -190,17 +209,38 @@ with Node.open(sys.argv[1]) as node:
             {"id": execution.execution_id},
         ).fetchall()
     took = time.perf_counter() - began
-print(recorded.partition_completed, used * 1024, took)
+assert exact(seen, count), [row for row in seen if not exact([row], count)][:5]
+print(recorded.partition_completed, used, took, seconds, len(seen))
 """
+
+# One statement sees one state: the counters beside the rows that they count.
+QUERY = (
+    "SELECT partition_completed, partition_total, (SELECT COUNT(*) FROM batch_partition_execution p"
+    " WHERE p.step_execution_id = s.step_execution_id AND result IS NOT NULL)"
+    " FROM batch_step_execution s WHERE step_execution_id = 2 AND partition_total IS NOT NULL"
+)
+
+
+def exact(seen: list[tuple[int, int, int]], total: int) -> bool:
+    """Whether each observation is as many as there are rows, and never less than the last one."""
+    done = [row[0] for row in seen]
+    return done == sorted(done) and all(tuple(row) == (row[0], total, row[0]) for row in seen)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("executor", ["threads", "processes"])
-def test_a_hundred_thousand_partitions(path: Path, executor: str) -> None:
-    """T12: bounded memory above idle, and a progress query in no time."""
+@pytest.mark.parametrize("executor", ["threads", "processes", "dask"])
+def test_a_hundred_thousand_partitions(
+    path: Path, executor: str, request: pytest.FixtureRequest
+) -> None:
+    """T12: progress exact at each look, bounded memory above idle, a progress query in no time."""
+    is_dask = executor == "dask"
+    scheduler = request.getfixturevalue("cluster").scheduler_address if is_dask else ""
     answer = subprocess.run(
-        [sys.executable, "-c", VERY_MANY_RUN, f"sqlite:///{path}", str(VERY_MANY), executor],
+        [
+            *(sys.executable, "-c", VERY_MANY_RUN),
+            *(f"sqlite:///{path}", str(VERY_MANY), executor, scheduler),
+        ],
         cwd=Path(__file__).parents[2],
         check=True,
         capture_output=True,
@@ -208,6 +248,7 @@ def test_a_hundred_thousand_partitions(path: Path, executor: str) -> None:
     ).stdout.split()
 
     completed, used, took = int(answer[0]), int(answer[1]), float(answer[2])
+    print(executor, *answer)
     assert VERY_MANY == completed
     assert used < VERY_MANY_MEMORY_MAX
     assert took < PROGRESS_S_MAX
