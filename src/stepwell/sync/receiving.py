@@ -84,6 +84,12 @@ class Receiving(Door):
             page = {"limit": limit} | ({} if before is None else {"before": before})
             return list_conflicts(reader, status=status, **page)
 
+    def count_conflicts(self) -> int:
+        """How many wait for a person."""
+        self._require_node()
+        with self.database.read() as reader:
+            return count_waiting(reader)
+
     def get_conflict(self, conflict_id: int) -> Conflict:
         """The conflict of this id.
 
