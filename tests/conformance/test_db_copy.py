@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import stepwell.moving.rows as rows_module
 from stepwell import BatchStatus, Node
 from stepwell.database.connect import Database, open_database
 from stepwell.errors import (
@@ -172,16 +173,28 @@ def test_the_source_takes_no_write_any_more_and_may_be_looked_at(
 @pytest.mark.parametrize(
     ("doing", "table"),
     [
-        (COPIED, "batch_partition_execution"),
-        (COMPARED, "sync_table"),
+        (COPIED, "batch_resource"),
+        (COMPARED, "sync_row"),
+        pytest.param(COPIED, "batch_job_execution_params", marks=pytest.mark.slow),
+        pytest.param(COPIED, "batch_partition_execution", marks=pytest.mark.slow),
+        pytest.param(COPIED, "sync_row", marks=pytest.mark.slow),
         pytest.param(COPIED, "batch_job_instance", marks=pytest.mark.slow),
         pytest.param(COPIED, "sync_table", marks=pytest.mark.slow),
         pytest.param(COMPARED, "batch_job_instance", marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupted_copy_goes_on_and_nobody_works_meanwhile(
-    doing: str, table: str, source: Database, target: Database, source_url: str, target_url: str
+    doing: str,
+    table: str,
+    source: Database,
+    target: Database,
+    source_url: str,
+    target_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Method: in the midst of a table, whose keys are text in part; three rows a transaction."""
+    monkeypatch.setattr(rows_module, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(rows_module, "_TAKEN_AT_ONCE", 3)
     with pytest.raises(Interrupted):
         copied(source, target, stop_at(doing, table))
     with Node.open(target_url) as node:
