@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import bindparam, column, insert, select, table
+from sqlalchemy import Text, bindparam, column, insert, select, table
 
 from stepwell.database.connect import Database
+from stepwell.database.postgresql import PostgresqlDialect
 from stepwell.database.prepared import Prepared
-from stepwell.database.types import UtcTimestamp, utc_text
+from stepwell.database.sqlite import SqliteDialect
+from stepwell.database.types import ByteOrder, UtcTimestamp, utc_text
 
 event = table("event", column("at", UtcTimestamp()))
 ADD = Prepared(insert(event))
@@ -64,3 +66,11 @@ def test_the_text_has_one_width_and_sorts_like_the_time(one: datetime, other: da
     assert len(utc_text(one)) == len("2026-11-20T01:02:03.123456Z") == 27
     assert (one < other) == (utc_text(one) < utc_text(other))
     assert one == datetime.fromisoformat(utc_text(one))
+
+
+def test_text_is_ordered_by_its_bytes_whatever_a_servers_language_is() -> None:
+    """Both databases must have one order of keys; a server's own follows its language."""
+    statement = Prepared(select(column("name")).order_by(ByteOrder(column("name", Text))))
+
+    assert statement.plan(PostgresqlDialect.core).sql.endswith('ORDER BY name COLLATE "C"')
+    assert statement.plan(SqliteDialect.core).sql.endswith("ORDER BY name")
