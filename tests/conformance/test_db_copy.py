@@ -42,6 +42,16 @@ __all__ = ["past"]
 CHANGED = {"batch_owner", "batch_job_execution", "sync_node"}
 
 
+# One kind of target decides; `make test-all` has both.
+SLOW = pytest.mark.slow
+ON_SERVER = pytest.mark.parametrize(
+    "target_url", ["postgresql", pytest.param("sqlite3", marks=SLOW)], indirect=True
+)
+ON_FILE = pytest.mark.parametrize(
+    "target_url", ["sqlite3", pytest.param("postgresql", marks=SLOW)], indirect=True
+)
+
+
 class Interrupted(Exception):
     """Somebody pulls the plug."""
 
@@ -52,7 +62,7 @@ def source_url(past: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/source.db"
 
 
-@pytest.fixture(params=["postgresql", "sqlite3"])
+@pytest.fixture
 def target_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgresql":
         return str(request.getfixturevalue("postgresql_database_url"))
@@ -115,6 +125,7 @@ def test_there_and_back_every_row_is_the_same(
     assert {t.name for t in there.tables} - CHANGED == same
 
 
+@ON_SERVER
 def test_a_failed_job_goes_on_at_its_chunk_on_the_other_side(
     source: Database, target: Database, target_url: str
 ) -> None:
@@ -141,6 +152,7 @@ def test_a_failed_job_goes_on_at_its_chunk_on_the_other_side(
     assert [*rows, *((n, execution.execution_id) for n in ITEMS if n > done)] == loaded
 
 
+@ON_SERVER
 def test_new_ids_are_above_all_that_were_ever_given(
     source: Database, target: Database, target_url: str
 ) -> None:
@@ -153,6 +165,7 @@ def test_new_ids_are_above_all_that_were_ever_given(
     assert 701 == execution.execution_id
 
 
+@ON_SERVER
 def test_the_source_takes_no_write_any_more_and_may_be_looked_at(
     source: Database, target: Database, source_url: str
 ) -> None:
@@ -170,17 +183,18 @@ def test_the_source_takes_no_write_any_more_and_may_be_looked_at(
     assert {DatabaseMoved} == {token[0], tracked[0]}
 
 
+@ON_SERVER
 @pytest.mark.parametrize(
     ("doing", "table"),
     [
         (COPIED, "batch_resource"),
         (COMPARED, "sync_row"),
-        pytest.param(COPIED, "batch_job_execution_params", marks=pytest.mark.slow),
-        pytest.param(COPIED, "batch_partition_execution", marks=pytest.mark.slow),
-        pytest.param(COPIED, "sync_row", marks=pytest.mark.slow),
-        pytest.param(COPIED, "batch_job_instance", marks=pytest.mark.slow),
-        pytest.param(COPIED, "sync_table", marks=pytest.mark.slow),
-        pytest.param(COMPARED, "batch_job_instance", marks=pytest.mark.slow),
+        pytest.param(COPIED, "batch_job_execution_params", marks=SLOW),
+        pytest.param(COPIED, "batch_partition_execution", marks=SLOW),
+        pytest.param(COPIED, "sync_row", marks=SLOW),
+        pytest.param(COPIED, "batch_job_instance", marks=SLOW),
+        pytest.param(COPIED, "sync_table", marks=SLOW),
+        pytest.param(COMPARED, "batch_job_instance", marks=SLOW),
     ],
 )
 def test_an_interrupted_copy_goes_on_and_nobody_works_meanwhile(
@@ -212,6 +226,7 @@ def test_an_interrupted_copy_goes_on_and_nobody_works_meanwhile(
     assert CHANGED >= {name for name in before if before[name] != after[name]}
 
 
+@ON_FILE
 def test_a_copy_that_is_given_up_leaves_the_source_as_it_was(
     source: Database, target: Database, source_url: str, tmp_path: Path
 ) -> None:
@@ -233,6 +248,7 @@ def test_a_copy_that_is_given_up_leaves_the_source_as_it_was(
     )
 
 
+@ON_FILE
 def test_a_complete_copy_is_given_up_only_by_force(
     source: Database, target: Database, source_url: str
 ) -> None:
@@ -248,6 +264,7 @@ def test_a_complete_copy_is_given_up_only_by_force(
     assert BatchStatus.COMPLETED is execution.batch_status
 
 
+@ON_SERVER
 def test_a_row_that_is_not_the_same_is_found(source: Database, target: Database) -> None:
     """Method: the target's trigger is dropped, a counter is changed: nothing else could tell."""
     with pytest.raises(Interrupted):
@@ -267,6 +284,7 @@ def test_a_row_that_is_not_the_same_is_found(source: Database, target: Database)
     assert "begun" == look_at(source, target).state
 
 
+@ON_FILE
 def test_two_who_copy_at_once_double_nothing(
     source: Database, target: Database, source_url: str, target_url: str
 ) -> None:
@@ -287,6 +305,7 @@ def test_two_who_copy_at_once_double_nothing(
     assert CHANGED >= {name for name in before if before[name] != after[name]}
 
 
+@ON_FILE
 def test_what_is_refused_was_not_begun(
     source: Database, target: Database, source_url: str, tmp_path: Path
 ) -> None:
@@ -319,6 +338,7 @@ def test_what_is_refused_was_not_begun(
     assert "new" == look_at(source, open_database(f"sqlite:///{tmp_path}/other.db")).state
 
 
+@ON_FILE
 def test_another_target_is_refused_once_a_copy_has_begun(
     source: Database, target: Database, tmp_path: Path
 ) -> None:
