@@ -47,7 +47,6 @@ def copy(
     """
     from stepwell.cli.output import Output
     from stepwell.errors import CopyRefused
-    from stepwell.moving.copying import copy_database
 
     session: Session = context.obj
     output = Output(wants_json=wants_json)
@@ -65,14 +64,24 @@ def copy(
             _tell_plan(output, session, ours, target)
             return
         with _opened(session, target, create=True) as theirs:
-            if output.is_terminal:
-                with output.display() as display:
-                    drawing = _Drawing(display)
-                    copied = copy_database(ours, theirs, clock=session.clock, tell=drawing.tell)
-            else:
-                lines = _Lines(output)
-                copied = copy_database(ours, theirs, clock=session.clock, tell=lines.tell)
+            copied = _copy(output, session, ours, theirs)
     _tell(output, copied, target)
+
+
+def _copy(output: Output, session: Session, source: Database, target: Database) -> Copied:
+    from stepwell.cli.output import note
+    from stepwell.moving.copying import copy_database
+
+    try:
+        if not output.is_terminal:
+            lines = _Lines(output)
+            return copy_database(source, target, clock=session.clock, tell=lines.tell)
+        with output.display() as display:
+            drawing = _Drawing(display)
+            return copy_database(source, target, clock=session.clock, tell=drawing.tell)
+    except KeyboardInterrupt:
+        note("the copy is not complete: the same command goes on; `--abandon` opens the source")
+        raise
 
 
 def _opened(session: Session, url: str, *, create: bool = False) -> Database:
