@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from stepwell import Job, Node, PartitionedStep, PartitionResult
 from stepwell.repository import statistics
-from stepwell.repository.statistics import Statistics, Window, statistics_by_day, statistics_since
+from stepwell.repository.statistics import (
+    Statistics,
+    Window,
+    p95_since,
+    statistics_by_day,
+    statistics_since,
+)
 from stepwell.testing import FrozenClock
 from tests.conformance.stories import nothing, tasklet_job
 
@@ -101,3 +108,19 @@ def test_days_are_days_in_utc_and_none_is_left_out(node: Node, clock: FrozenCloc
         (day, one.completed) for day, one in found.items()
     ]
     assert list(found.items())[1:] == list(last.items())
+
+
+def test_one_window_ends_where_the_next_begins(node: Node, clock: FrozenClock) -> None:
+    for seconds in (1, 2, 4):
+        node.operator.run(tasklet_job("load", partial(clock.advance, seconds)), {"n": seconds})
+        clock.advance(DAY.total_seconds() / 2)
+    node.operator.run(tasklet_job("other", lambda: clock.advance(8)), {"n": 8})
+    now = clock.now()
+
+    with node.database.read() as reader:
+        before = statistics_since(reader, now - 2 * DAY, until=now - DAY)
+        p95_s = [p95_since(reader, now - DAY), p95_since(reader, now + DAY)]
+
+    assert {"load": Statistics(2, average_s=1.5, p50_s=1, p95_s=2)} == before.by_job
+    assert {"load", "other"} == set(last_day(node).by_job)
+    assert [8, None] == p95_s

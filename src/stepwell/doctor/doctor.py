@@ -140,6 +140,11 @@ class Doctor:
                 fields={"setting": "doctor_auto_repair", "code": code},
             )
 
+    @property
+    def last(self) -> tuple[Finding, ...]:
+        """What the last look has found, or what its repair has left; nothing before the first."""
+        return tuple(self._last)
+
     def counts(self) -> dict[str, int]:
         """Findings of the last look by code: the metric ``stepwell_doctor_findings{code}``.
 

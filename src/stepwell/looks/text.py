@@ -7,6 +7,7 @@ from datetime import datetime
 from stepwell.logs import CONTROL, one_line
 
 __all__ = [
+    "between",
     "count",
     "duration",
     "how_many",
@@ -72,6 +73,19 @@ def duration(seconds: float | None) -> str:
     if hours:
         return f"{hours} h {minutes_left} min"
     return f"{minutes} min {rest_s} s"
+
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def between(low_s: float, high_s: float) -> str:
+    """``4 to 6 min``, ``1.5 to 2.5 h``, ``about 3 d``: an estimate, in one unit."""
+    unit_s, name = next((u for u in _UNITS if high_s >= 2 * u[0]), _UNITS[-1])
+    if high_s < 1:
+        return "under 1 s"
+    digits = 1 if unit_s >= 3_600 and high_s < 10 * unit_s else 0
+    low, high = (f"{seconds / unit_s:.{digits}f}" for seconds in (low_s, high_s))
+    return f"about {high} {name}" if low == high else f"{low} to {high} {name}"
 
 
 def seconds_between(start: datetime | None, end: datetime | None) -> float | None:

@@ -6,7 +6,17 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter, ColumnElement, Select, bindparam, func, or_, select, text
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    text,
+)
 
 from stepwell.database.prepared import Prepared
 from stepwell.database.tables import (
@@ -109,6 +119,32 @@ TROUBLED_PARTITIONS = Prepared(
     .order_by(_p.partition_number)
     .limit(bindparam("count_"))
 )
+_took = Elapsed(_p.start_time, _p.end_time)
+# What a person looks for: what is late, what went wrong, then what took long.
+STRAGGLERS = Prepared(
+    select(*PARTITION_COLUMNS)
+    .select_from(
+        batch_partition_execution.join(
+            batch_partition,
+            (batch_partition.c.plan_id == _p.plan_id)
+            & (batch_partition.c.partition_number == _p.partition_number),
+        )
+    )
+    .where(_p.step_execution_id == bindparam("id_"))
+    .order_by(
+        case(
+            (_p.status == "STARTED", 0),
+            (_p.status == "FAILED", 1),
+            (_p.result == "PARTIAL", 2),
+            (_p.end_time.is_not(None), 3),
+            else_=4,
+        ),
+        case((_p.status == "STARTED", _p.start_time)),
+        case((_p.end_time.is_not(None), _took)).desc(),
+        _p.partition_number,
+    )
+    .limit(bindparam("count_"))
+)
 PARTITION_STATES = Prepared(
     select(_p.partition_number, _p.status, _p.result)
     .where(_p.step_execution_id == bindparam("id_"))
@@ -193,6 +229,7 @@ def list_executions(
     job_name: str | None = None,
     statuses: Iterable[str] = (),
     since: datetime | None = None,
+    until: datetime | None = None,
     before_id: int | None = None,
     after_id: int | None = None,
     count: int = 20,
@@ -201,9 +238,11 @@ def list_executions(
 
     Those of one job are looked for among the last ``WALKED_EXECUTIONS`` first: of a job that runs
     often they are there. All its instances are looked at when they are few, and else when it has
-    not run often lately.
+    not run often lately. ``since`` and ``until`` are of when they were recorded, the latter not
+    among.
     """
-    narrowed: dict[str, Any] = {"statuses": tuple(statuses), "since": since, "count": count}
+    narrowed: dict[str, Any] = {"statuses": tuple(statuses), "since": since, "until": until}
+    narrowed["count"] = count
     if job_name is not None and after_id is None and _has_many_instances(reader, job_name):
         newest = newest_execution_id(reader) + 1 if before_id is None else before_id
         walked = _page(
@@ -228,6 +267,7 @@ def _page(
     *,
     statuses: tuple[str, ...],
     since: datetime | None,
+    until: datetime | None,
     count: int,
 ) -> list[JobExecution]:
     statement = select(*JOB_COLUMNS).select_from(batch_job_execution.join(batch_job_instance))
@@ -245,6 +285,9 @@ def _page(
     if since is not None:
         statement = statement.where(_e.create_time >= bindparam("since_"))
         values["since_"] = since
+    if until is not None:
+        statement = statement.where(_e.create_time < bindparam("until_"))
+        values["until_"] = until
     if before_id is not None:
         statement = statement.where(_e.job_execution_id < bindparam("before_"))
         values["before_"] = before_id
@@ -314,6 +357,14 @@ def list_troubled_partitions(
 ) -> list[PartitionExecution]:
     """The first ``count`` attempts of a step that failed or were partial, by number."""
     rows = reader.fetch_all(TROUBLED_PARTITIONS, {"id_": step_execution_id, "count_": count})
+    return [partition_execution(row) for row in rows]
+
+
+def list_stragglers(
+    reader: Reader, step_execution_id: int, *, count: int
+) -> list[PartitionExecution]:
+    """Attempts of a step: the longest at work first, then failed, partial, slow, waiting ones."""
+    rows = reader.fetch_all(STRAGGLERS, {"id_": step_execution_id, "count_": count})
     return [partition_execution(row) for row in rows]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import bindparam, case, func, select, text
+from sqlalchemy import ColumnElement, Subquery, bindparam, case, func, select, text
 
 from stepwell.database.prepared import Prepared
 from stepwell.database.tables import batch_job_execution, batch_job_instance
@@ -27,36 +28,52 @@ OLDEST_NOT_COUNTED = Prepared(
 )
 _is_done = _e.result.in_([Result.COMPLETED, Result.PARTIAL])
 _took_s = case((_is_done, ElapsedSeconds(_e.start_time, _e.end_time)))
-_alike = (_i.job_name, _is_done)
-# What is recorded as its result stays when an execution is abandoned.
-_ended = (
-    select(
-        _i.job_name,
-        _e.result,
-        _took_s.label("took_s"),
-        func.row_number().over(partition_by=_alike, order_by=_took_s).label("place"),
-        func.count().over(partition_by=_alike).label("total"),
+
+
+def _ended(alike: Sequence[ColumnElement[Any]], *conditions: ColumnElement[bool]) -> Subquery:
+    """What has ended, each with its place by duration among those that are ``alike``."""
+    # What is recorded as its result stays when an execution is abandoned.
+    return (
+        select(
+            _i.job_name,
+            _e.result,
+            _took_s.label("took_s"),
+            func.row_number().over(partition_by=alike, order_by=_took_s).label("place"),
+            func.count().over(partition_by=alike).label("total"),
+        )
+        .select_from(batch_job_execution.join(batch_job_instance))
+        .where(
+            _e.job_execution_id > _newest - bindparam("look_back_"),
+            _e.end_time >= bindparam("since_"),
+            *conditions,
+        )
+        .subquery("ended")
     )
-    .select_from(batch_job_execution.join(batch_job_instance))
-    .where(
-        _e.job_execution_id > _newest - bindparam("look_back_"),
-        _e.end_time >= bindparam("since_"),
+
+
+_PLACE_95 = text("(95 * total + 99) / 100")
+
+
+def _by_job(ended: Subquery) -> Prepared:
+    c = ended.c
+    return Prepared(
+        select(
+            c.job_name,
+            *(func.count(case((c.result == result, 1))) for result in Result),
+            func.count(case((c.result.is_(None), 1))),
+            func.avg(c.took_s),
+            func.max(case((c.place == text("(total + 1) / 2"), c.took_s))),
+            func.max(case((c.place == _PLACE_95, c.took_s))),
+        )
+        .group_by(c.job_name)
+        .order_by(c.job_name)
     )
-    .subquery("ended")
-)
-_c = _ended.c
-STATISTICS = Prepared(
-    select(
-        _c.job_name,
-        *(func.count(case((_c.result == result, 1))) for result in Result),
-        func.count(case((_c.result.is_(None), 1))),
-        func.avg(_c.took_s),
-        func.max(case((_c.place == text("(total + 1) / 2"), _c.took_s))),
-        func.max(case((_c.place == text("(95 * total + 99) / 100"), _c.took_s))),
-    )
-    .group_by(_c.job_name)
-    .order_by(_c.job_name)
-)
+
+
+STATISTICS = _by_job(_ended((_i.job_name, _is_done)))
+STATISTICS_UNTIL = _by_job(_ended((_i.job_name, _is_done), _e.end_time < bindparam("until_")))
+_of_all = _ended((_is_done,)).c
+P95_OF_ALL = Prepared(select(func.max(case((_of_all.place == _PLACE_95, _of_all.took_s)))))
 _days = (
     select(UtcDay(_e.end_time).label("day"), _e.result)
     .where(
@@ -136,13 +153,27 @@ class Window:
         return replace(self, by_job={job_name: self.of(job_name)})
 
 
-def statistics_since(reader: Reader, since: datetime) -> Window:
-    """What has ended since, among the last ``LOOK_BACK_EXECUTIONS`` that were recorded."""
+def statistics_since(reader: Reader, since: datetime, *, until: datetime | None = None) -> Window:
+    """What has ended since, among the last ``LOOK_BACK_EXECUTIONS`` that were recorded.
+
+    What ended at ``until`` or later is left out.
+    """
     look_back = {"look_back_": LOOK_BACK_EXECUTIONS}
     row = reader.fetch_one(OLDEST_NOT_COUNTED, look_back)
     since = max(since, row[0]) if row else since
-    found = reader.fetch_all(STATISTICS, {"since_": since, **look_back})
+    if until is None:
+        found = reader.fetch_all(STATISTICS, {"since_": since, **look_back})
+    else:
+        values = {"since_": since, "until_": until, **look_back}
+        found = reader.fetch_all(STATISTICS_UNTIL, values)
     return Window(since, {name: Statistics(*values) for name, *values in found})
+
+
+def p95_since(reader: Reader, since: datetime) -> float | None:
+    """What 95 in 100 of the completed executions of all jobs did not exceed, in seconds."""
+    values = {"since_": since, "look_back_": LOOK_BACK_EXECUTIONS}
+    row = reader.fetch_one(P95_OF_ALL, values)
+    return row[0] if row else None
 
 
 def statistics_by_day(reader: Reader, now: datetime, days: int) -> dict[str, Statistics]:

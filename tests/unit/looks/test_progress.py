@@ -125,3 +125,30 @@ def test_values_are_written_for_people() -> None:
     assert "two lines" == text.one_line("two\nlines")
     assert "abc…" == text.shorten("abcdefgh", 4)
     assert "2026-11-20T21:04:05.000000Z" == text.iso_utc(BEGAN)
+
+
+def test_the_remaining_time_is_a_range_that_narrows_with_what_was_done() -> None:
+    def told(done: int, eta_s: float | None) -> tuple[float, float] | None:
+        return StepProgress(partitions(done), done, 100, "partitions", 1.0, eta_s).eta_range_s
+
+    chunks = StepProgress(step(chunk_number=4), 9_000, None, "read", 1.0, 60.0)
+    own = StepProgress(step(progress_done=100), 100, 200, "pages", 1.0, 60.0)
+
+    assert (30.0, 120.0) == told(4, 60.0)
+    assert (50.0, 72.0) == told(100, 60.0)
+    assert (30.0, 120.0) == chunks.eta_range_s
+    assert (50.0, 72.0) == own.eta_range_s
+    assert told(4, None) is None
+
+
+def test_a_range_is_told_in_one_unit() -> None:
+    expected = {
+        (0.2, 0.8): "under 1 s",
+        (40.0, 75.0): "40 to 75 s",
+        (238.0, 362.0): "4 to 6 min",
+        (179.0, 181.0): "about 3 min",
+        (5_400.0, 9_000.0): "1.5 to 2.5 h",
+        (250_000.0, 400_000.0): "2.9 to 4.6 d",
+    }
+
+    assert expected == {given: text.between(*given) for given in expected}
