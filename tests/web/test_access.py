@@ -11,7 +11,7 @@ from stepwell import Node
 from stepwell.errors import CannotServe, InvalidRequest, NoSuchToken, TokenExists
 from stepwell.repository.tokens import create_token, list_tokens, revoke_token
 from stepwell.testing import FrozenClock
-from stepwell.web import pages
+from stepwell.web import executions, jobs, pages
 from stepwell.web.app import API, make_app
 from stepwell.web.description import describe
 from stepwell.web.desk.routes import PAGES as DESK
@@ -27,7 +27,7 @@ ROUTES, PAGES = (
         if isinstance(route, APIRoute)
         for method in route.methods
     )
-    for parts in (API, (pages, *DESK))
+    for parts in (API, (pages, executions, jobs, *DESK))
 )
 BOTH = [*ROUTES, *PAGES]
 PUBLIC = {

@@ -16,7 +16,9 @@ from stepwell.web import (
     actions,
     care,
     conflicts,
+    executions,
     holdings,
+    jobs,
     pages,
     questions,
     schedules,
@@ -45,7 +47,7 @@ def make_app(
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.hub = Hub(node, is_ending=is_ending)
     app.state.face = Face.of(node, on_loopback=on_loopback, is_ending=is_ending)
-    for routes in (*API, pages, *PAGES):
+    for routes in (*API, pages, executions, jobs, *PAGES):
         app.include_router(routes.router)
     app.add_exception_handler(StepwellError, pages.answer)
     app.add_exception_handler(RequestValidationError, _answer_invalid)

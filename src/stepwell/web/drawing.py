@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -10,16 +11,23 @@ from starlette.responses import HTMLResponse
 
 from stepwell.execution.parameters import describe_parameters
 from stepwell.looks.definitions import kind_of, parameter_text
+from stepwell.looks.progress import StepProgress
 from stepwell.looks.text import (
+    between,
     count,
     duration,
+    fine_duration,
     how_many,
     local_time,
+    rate,
     seconds_between,
+    shorten,
     size,
 )
 from stepwell.repository.statistics import Statistics
 from stepwell.web.face import Face
+from stepwell.web.history import STATUSES
+from stepwell.web.pictures import CELLS_MAX, KIND_OF
 
 _SHAPES = {
     "COMPLETED": "✓",
@@ -43,7 +51,6 @@ _SHAPES = {
     "applied": "✓",
     "dropped": "⊘",
 }
-_INPUTS = {"date": "date", "int": "number", "time": "time"}
 
 
 def _took(one: Any) -> str:
@@ -57,6 +64,21 @@ def _coded(text: str) -> Markup:
         Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
         for number, part in enumerate(parts)
     )
+
+
+def _lasted(one: Any, at: datetime) -> str:
+    """How long something took, or how long it has been at work by now."""
+    return duration(seconds_between(one.start_time, one.end_time or at))
+
+
+def _lasted_finely(one: Any, at: datetime) -> str:
+    """The same for what may take next to no time."""
+    seconds = seconds_between(one.start_time, one.end_time or at)
+    return "" if seconds is None else fine_duration(seconds)
+
+
+def _remaining(one: StepProgress) -> str:
+    return "" if one.eta_range_s is None else between(*one.eta_range_s)
 
 
 def _share(found: Statistics) -> str:
@@ -79,17 +101,25 @@ def _environment() -> Environment:
         coded=_coded,
         count=count,
         duration=duration,
+        fine_duration=fine_duration,
+        how_many=how_many,
         kind=kind_of,
+        lasted=_lasted,
+        lasted_finely=_lasted_finely,
         local_time=local_time,
         parameter_text=parameter_text,
         parameters=describe_parameters,
-        how_many=how_many,
+        rate=rate,
+        remaining=_remaining,
         seconds_until=seconds_between,
         share=_share,
+        shorten=shorten,
         size=size,
         took=_took,
     )
-    environment.globals.update(shapes=_SHAPES, inputs=_INPUTS)
+    environment.globals.update(
+        shapes=_SHAPES, kinds=KIND_OF, statuses=STATUSES, cells_max=CELLS_MAX
+    )
     return environment
 
 

@@ -17,6 +17,7 @@ from stepwell.node import Node
 from stepwell.repository.tokens import OPERATOR, SYNC, VIEWER
 from stepwell.web.auth import NOBODY, Caller, admit
 from stepwell.web.events import Events
+from stepwell.web.examination import Examination
 from stepwell.web.lately import Lately
 from stepwell.web.metrics import Metrics
 from stepwell.web.rates import Rates
@@ -51,6 +52,7 @@ class Face:
         on_loopback: Only this machine can reach the server.
         is_ending: Whether new work is refused.
         events: What is told to those who listen.
+        examination: What the doctor has found lately.
         form_key: Random; a form of a caller without a token proves by it that it is drawn here.
         lately: How executions went lately.
         metrics: Its numbers for Prometheus.
@@ -62,6 +64,7 @@ class Face:
     on_loopback: bool
     is_ending: Callable[[], bool]
     events: Events
+    examination: Examination
     form_key: str
     lately: Lately
     metrics: Metrics
@@ -80,6 +83,7 @@ class Face:
             on_loopback,
             is_ending,
             events,
+            examination=Examination(node),
             form_key=node.clock.new_id(),
             lately=lately,
             metrics=Metrics(node, lately),

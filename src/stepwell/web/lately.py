@@ -20,6 +20,7 @@ from stepwell.repository.history import newest_change_id
 from stepwell.repository.statistics import (
     Statistics,
     Window,
+    p95_since,
     statistics_by_day,
     statistics_since,
 )
@@ -49,6 +50,21 @@ class Lately:
         """The statistics of what has ended within ``reach``."""
         return self._answer(
             ("window", reach), lambda reader: statistics_since(reader, self._clock.now() - reach)
+        )
+
+    def window_before(self, reach: timedelta) -> Window:
+        """The statistics of the window of this length that went before."""
+
+        def look(reader: Reader) -> Window:
+            until = self._clock.now() - reach
+            return statistics_since(reader, until - reach, until=until)
+
+        return self._answer(("before", reach), look)
+
+    def p95_s(self, reach: timedelta) -> float | None:
+        """What 95 in 100 of the completed executions of all jobs did not exceed."""
+        return self._answer(
+            ("p95", reach), lambda reader: p95_since(reader, self._clock.now() - reach)
         )
 
     def by_day(self, days: int) -> dict[str, Statistics]:
