@@ -43,7 +43,7 @@ from stepwell.repository.steps import COUNT_SKIPS
 # "Lately" ends here too, so that a long history does not make a look longer.
 LOOK_BACK_EXECUTIONS = 10_000
 # So far a page of one job, or of some statuses, is looked for one by one.
-WALKED_EXECUTIONS = 20_000
+WALKED_EXECUTIONS = LOOK_BACK_EXECUTIONS
 FEW_MAX = 1_000  # Instances of a job that are looked at all the same.
 
 _e = batch_job_execution.c

@@ -115,7 +115,7 @@ def list_executions(
 ) -> Json:
     """One page of executions, the newest first; `next_before` asks for the next one.
 
-    With `status` a request looks at 20,000 executions at most: a page may be short, or empty,
+    With `status` a request looks at 10,000 executions at most: a page may be short, or empty,
     although there are more. There are no more when `next_before` is null.
     """
     with face.node.database.read() as reader:
