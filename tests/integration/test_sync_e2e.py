@@ -208,7 +208,7 @@ def test_the_same_over_http_as_the_guide_says(chain: Chain) -> None:
             foreign = chain.call(
                 *("shop-2", "sync", "pull", "--url", server.url),
                 *("--token-file", token[1][-1]),
-                code=1,
+                code=4,
             )
 
     assert 'sync_token_file = "shop-1.token"' in section

@@ -43,8 +43,8 @@ class Foreground:
         self._clock = clock
         self._eyes = Watch(node.database, clock, restart=restart_in(node.settings))
         self._signals = StopSignals("ended at once; the next `stepwell run` recovers what ran")
-        # The hint of what it has failed by; the record has its message alone.
-        self.hint = ""
+        # What it has failed by: the record has the message alone, without hint and kind.
+        self.error: StepwellError | None = None
 
     def __enter__(self) -> Self:
         self._signals.__enter__()
@@ -74,7 +74,7 @@ class Foreground:
                 outcome = self._node.operator.wait(execution_id, LOOK_S)
                 ended = outcome is not None
                 if outcome is not None and isinstance(outcome.exception, StepwellError):
-                    self.hint = outcome.exception.hint
+                    self.error = outcome.exception
                 if self._signals.received and deadline is None:
                     deadline = self._clock.monotonic() + self._node.settings.shutdown_timeout_s
                     self._node.operator.request_shutdown(self._signals.received)

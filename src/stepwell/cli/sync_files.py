@@ -292,11 +292,11 @@ def in_the_foreground(
     """Run a built-in job and show how far it is; the last look at it when it is COMPLETED.
 
     Raises:
-        typer.Exit: it was stopped, or has failed; that is told.
+        typer.Exit: it was stopped, or has failed; that is told, with the status of its error.
     """
     from stepwell.cli.asking import user
     from stepwell.cli.foreground import Foreground
-    from stepwell.cli.output import exit_status_of_execution
+    from stepwell.cli.output import exit_status_of, exit_status_of_execution
     from stepwell.execution.status import BatchStatus
 
     node.add_sync_jobs()
@@ -306,10 +306,14 @@ def in_the_foreground(
         look = foreground.watch(node.operator.start(job, given, triggered_by=user()))
         if look.execution.batch_status is BatchStatus.COMPLETED:
             return look
+        error = foreground.error
+        hint = "" if error is None else error.hint
         if output.wants_json:
-            foreground.print_json(look, {"hint": foreground.hint} if foreground.hint else {})
+            foreground.print_json(look, {"hint": hint} if hint else {})
         else:
             foreground.print_summary(look)
-            if foreground.hint:
-                output.hint(foreground.hint)
+            if hint:
+                output.hint(hint)
+    if error is not None and look.execution.batch_status is BatchStatus.FAILED:
+        raise typer.Exit(exit_status_of(error))
     raise typer.Exit(exit_status_of_execution(look.execution))

@@ -235,8 +235,8 @@ class Transport:
         return PeerUnreachable(
             f"cannot reach {self._address.shown!r}: {reason}"
             f" ({ATTEMPTS} attempts in {took_s:.0f} s)",
-            hint="try again later: nothing is lost, and what has come there is not sent twice; or"
-            " carry a file, `stepwell sync push --file FILE`",
+            hint="try again later: nothing is lost, and what has come is not sent twice; or carry"
+            " files, `stepwell sync push --file FILE` and `stepwell sync pull --file FILE`",
             fields={"url": self._address.shown, "attempts": ATTEMPTS},
         )
 
@@ -246,6 +246,8 @@ class Transport:
         location = response.headers.get("Location", "")
         if 300 <= response.status < 400:
             hint = f"it leads elsewhere, and a token does not follow: {location[:200]!r}"
+        elif response.status == 401:
+            hint = "on the hub, `stepwell token create NAME --role sync --node NODE` makes another"
         elif not problem:
             hint = "is it the address of `stepwell serve`?"
         return PeerRefused(
