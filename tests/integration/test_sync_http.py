@@ -57,6 +57,9 @@ def main(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Node]:
         yield node
 
 
+ON_SQLITE = pytest.mark.parametrize("main", ["sqlite3"], indirect=True)
+
+
 @pytest.fixture
 def shops(tmp_path: Path) -> Iterator[list[Node]]:
     with (
@@ -130,6 +133,7 @@ def test_a_line_that_is_cut_loses_nothing_and_doubles_nothing(
     assert [] == list((tmp_path / "sync-transit").iterdir())
 
 
+@ON_SQLITE
 def test_a_push_goes_on_behind_what_has_come_there(
     main: Node, shops: list[Node], server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,9 +155,6 @@ def test_a_push_goes_on_behind_what_has_come_there(
     assert ended is not None
     assert "COMPLETED" == str(ended.batch_status)
     assert 60 == main.sync.state("shop-1", "in").last_lsn  # type: ignore[union-attr]
-
-
-ON_SQLITE = pytest.mark.parametrize("main", ["sqlite3"], indirect=True)
 
 
 @ON_SQLITE

@@ -258,6 +258,11 @@ def test_pushes_take_turns_and_too_many_are_told_to_come_again(
     assert 1 == push(client, body).json["applied"]
 
 
+async def _take(place: Inbox, request: Request) -> None:
+    async with place.taken(request):
+        pytest.fail("it was taken")
+
+
 def test_a_body_that_drips_in_or_stops_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,7 +281,7 @@ def test_a_body_that_drips_in_or_stops_is_given_up(
         place = Inbox(tmp_path, "main-received-", clock, bytes_max=100)
         request = Request({"type": "http", "method": "POST", "headers": []}, receive)
         with pytest.raises(RequestTooLarge) as refused:
-            asyncio.run(place.take(request))
+            asyncio.run(_take(place, request))
         return refused.value.message
 
     assert "nothing came for" in take(None)

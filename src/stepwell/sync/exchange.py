@@ -182,9 +182,10 @@ class Exchange:
                 " `stepwell sync rejoin --from FILE`",
                 fields={"peer": status.node, "lsn": since, "last_lsn": node.last_lsn},
             )
+        last_lsn = self._sync.prepare_export(client=status.node, since=since).to_lsn
         pushed = Pushed(status.node, since + 1, since, status.pull_is_due)
         is_owed = self._owes_receipt(status)
-        while pushed.to_lsn < node.last_lsn or is_owed:
+        while pushed.to_lsn < last_lsn or is_owed:
             exported = self._piece(pushed.to_lsn, status)
             try:
                 report = self._convert(self._transport.send("/sync/push", self._outgoing), Report)
@@ -196,7 +197,7 @@ class Exchange:
             pushed.add(exported, report)
             is_owed = False
             save(pushed)
-            tell(pushed.to_lsn - since, max(node.last_lsn, pushed.to_lsn) - since)
+            tell(pushed.to_lsn - since, max(last_lsn, pushed.to_lsn) - since)
         return pushed
 
     @property

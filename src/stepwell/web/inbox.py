@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -43,8 +43,9 @@ class Inbox:
         self._under_way = 0
         self.bytes_max = bytes_max
 
-    async def take(self, request: Request) -> Path:
-        """Write a body to a file of its own; the caller deletes it.
+    @asynccontextmanager
+    async def taken(self, request: Request) -> AsyncIterator[Path]:
+        """Write a body to a file of its own, for this block; ``Hub.receive`` deletes it.
 
         Raises:
             RequestTooLarge: it is over the limit, or came too slowly.
@@ -66,16 +67,17 @@ class Inbox:
                 "POST /sync/push", "many nodes push at this moment", retry_after_s=5
             )
         path = self._folder / f"{self._prefix}{self._clock.new_id()}.jsonl"
-        self._under_way += 1
+        self._under_way += 1  # Until it is applied, too: what waits for its turn lies here.
         try:
-            await self._write(request, path)
-        except BaseException:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-            raise
+            try:
+                await self._write(request, path)
+            except BaseException:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+                raise
+            yield path
         finally:
             self._under_way -= 1
-        return path
 
     async def _write(self, request: Request, path: Path) -> None:
         try:

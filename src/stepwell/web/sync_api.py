@@ -143,8 +143,8 @@ async def push(request: Request, hub: AskedHub, caller: SyncNode) -> Json:
     """
     _client(caller, "POST /sync/push", None)
     inbox = await run_in_threadpool(lambda: hub.inbox)
-    file = await inbox.take(request)
-    report: dict[str, Any] = await run_in_threadpool(hub.receive, caller, file)
+    async with inbox.taken(request) as file:
+        report: dict[str, Any] = await run_in_threadpool(hub.receive, caller, file)
     return report
 
 
