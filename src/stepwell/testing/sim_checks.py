@@ -80,7 +80,7 @@ def twice(node: SimNode, packets: Iterable[Packet]) -> list[str]:
 def losers(nodes: Sequence[SimNode], packets: Iterable[Packet]) -> list[str]:
     """L4: a version that is no row's, nor before it, nor equal to one of these, is recorded."""
     bases: dict[tuple[RowKey, str], set[str]] = {}
-    images: dict[tuple[RowKey, str], object] = {}
+    images: dict[tuple[RowKey, str], Values | None] = {}
     for packet in packets:
         for group in packet.groups():
             for change in group:
@@ -117,7 +117,7 @@ def _written(change: Change) -> Iterator[tuple[RowKey, str | None, Values | None
 def _unrecorded(
     reader: Reader,
     bases: dict[tuple[RowKey, str], set[str]],
-    images: dict[tuple[RowKey, str], object],
+    images: dict[tuple[RowKey, str], Values | None],
     recorded: set[tuple[RowKey, str | None]],
     parked: Iterable[tuple[str, str]],
 ) -> list[str]:
@@ -129,18 +129,36 @@ def _unrecorded(
         # What a version has seen and overwritten is no loser, whatever became of that version.
         before = {version for row, version in recorded if row == key and version is not None}
         before |= {now.id} if now is not None else set()
-        waiting = list(before)
-        while waiting:
-            for base in bases.get((key, waiting.pop()), ()):
-                if base not in before:
-                    before.add(base)
-                    waiting.append(base)
-        # What the row has been meanwhile is not lost: two nodes may have written the same.
-        been = [images.get((key, version)) for version in before] or [None]
+        before = _with_ancestors(bases, key, before)
         for other, version in bases:
-            is_lost = version not in before and (key, version) not in recorded
-            if other == key and is_lost and images[key, version] not in been:
+            if other != key or version in before:
+                continue
+            # Two nodes may have written the same: then the row has been so, and nothing is lost.
+            # That it was so before this version was written is no excuse.
+            apart = before - _with_ancestors(bases, key, {version})
+            been = [images.get((key, each)) for each in apart] or [None]
+            if not any(_has_been(images[key, version], each) for each in been):
                 found.append(f"L4 {key.table_name} {key.pk_json}: {version} is nowhere")
+    return found
+
+
+def _has_been(image: Values | None, other: Values | None) -> bool:
+    """Whether a row that was so has held an image; columns that it does not speak of may differ."""
+    if image is None or other is None:
+        return image is other
+    return all(other.get(name) == value for name, value in image.items())
+
+
+def _with_ancestors(
+    bases: dict[tuple[RowKey, str], set[str]], key: RowKey, versions: set[str]
+) -> set[str]:
+    """Versions of a row, and all that they have seen of it."""
+    found, waiting = set(versions), list(versions)
+    while waiting:
+        for base in bases.get((key, waiting.pop()), ()):
+            if base not in found:
+                found.add(base)
+                waiting.append(base)
     return found
 
 
