@@ -130,16 +130,12 @@ def csv_rows(source: Path) -> list[Row]:
 
 def memory_lines(source: Path) -> list[str]:
     """Memory above idle of two large runs, each in a process of its own."""
+    load = f"ours.csv_load(folder, Path({str(source)!r}), 'tuple')"
     lines = []
     for name, target, call, count in (
         ("100,000 partitions, threads", 150, "ours.partitions(folder, {0})", "100_000"),
         ("100,000 partitions, Dask", 150, "cluster.ours(folder, {0})", "100_000"),
-        (
-            "CSV load, 336,776 rows",
-            40,
-            f"ours.csv_load(folder, Path({str(source)!r}), 'tuple')",
-            "",
-        ),
+        ("CSV load, 336,776 rows", 40, load, ""),
     ):
         # Warm: everything is imported, one partition has run on each thread or worker.
         warm = call.format(8) if count else "ours.open_node(folder).__enter__().close()"

@@ -133,7 +133,6 @@ def test_what_a_killed_cluster_left_is_done_once(seed: int, tmp_path: Path, clus
         with node.database.read() as reader:
             out = [n for (n,) in reader.connection.execute("SELECT n FROM out ORDER BY n")]
 
-    print([(str(e.batch_status), e.failure and e.failure.type) for e in ends], len(killed))
     assert killed
     assert [BatchStatus.FAILED] * (len(ends) - 1) == [end.batch_status for end in ends[:-1]]
     assert BatchStatus.COMPLETED is ends[-1].batch_status

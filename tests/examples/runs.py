@@ -26,15 +26,10 @@ def copy_of(example: str, to: Path) -> Path:
     return folder
 
 
-def stepwell(
-    folder: Path,
-    *arguments: str,
-    killed_by: tuple[str, str, int] | None = None,
-    **variables: str,
-) -> str:
+def stepwell(folder: Path, *arguments: str, killed_by: tuple[str, str, int] | None = None) -> str:
     """What the command printed; its exit status must be 0, or SIGKILL where it is ``killed_by``."""
     if killed_by is None:
-        return ends(folder, 0, *arguments, **variables)
+        return ends(folder, 0, *arguments)
     done = start(folder, *arguments, killed_by=killed_by)
     output, _ = done.communicate(timeout=COMMAND_TIMEOUT_S)
 
@@ -47,10 +42,10 @@ def refused(folder: Path, *arguments: str) -> str:
     return ends(folder, 4, *arguments)
 
 
-def ends(folder: Path, code: int, *arguments: str, **variables: str) -> str:
+def ends(folder: Path, code: int, *arguments: str) -> str:
     """What the command printed; its exit status must be ``code``."""
     ended, output, _ = warm_program().call(
-        arguments, folder, {**ENVIRONMENT, **variables}, COMMAND_TIMEOUT_S, is_mixed=True
+        arguments, folder, ENVIRONMENT, COMMAND_TIMEOUT_S, is_mixed=True
     )
 
     assert code == ended, output
@@ -58,16 +53,20 @@ def ends(folder: Path, code: int, *arguments: str, **variables: str) -> str:
 
 
 def start(
-    folder: Path, *arguments: str, killed_by: tuple[str, str, int] | None = None
+    folder: Path,
+    *arguments: str,
+    killed_by: tuple[str, str, int] | None = None,
+    **variables: str,
 ) -> subprocess.Popen[str]:
     """The running command; ``killed_by`` is module, function and the number of its last call."""
+    inherited = {name: value for name, value in os.environ.items() if name[:9] != "STEPWELL_"}
     command = ["-m", "stepwell"]
     if killed_by is not None:
         command = [str(KILLED), *map(str, killed_by)]
     return subprocess.Popen(
         [sys.executable, *command, *arguments],
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if name[:9] != "STEPWELL_"},
+        env={**inherited, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

