@@ -77,6 +77,9 @@ BANNED_IMPORTS = {
     "marshal": Ban("import marshal", (), "JSON, which another program can read"),
 }
 
+EARLY_SQLITE = Ban(
+    "import sqlite3 at the top", ("testing/",), "an import in the function, when it is chosen"
+)
 DIALECT = Ban("dialect.name", ("database/",), "a named operation of the dialect")
 
 # These stand on top of the package, so that its public names are beneath them.
@@ -102,6 +105,7 @@ def python_problems(where: str, text: str, submodules: frozenset[str]) -> list[P
     tree = ast.parse(text)
     problems = [*_size(where, text), *_function_sizes(where, tree), *_module_name(where)]
     problems += _imports(where, tree, submodules)
+    problems += _early_sqlite(where, tree)
     problems += _names(where, tree)
     problems += _dialects(where, tree)
     return sorted(set(problems), key=lambda problem: (problem.line, problem.what))
@@ -157,6 +161,14 @@ def _imports(where: str, tree: ast.Module, submodules: frozenset[str]) -> Iterat
             ban = BANNED_IMPORTS.get(name.partition(".")[0])
             if ban and not ban.allows(where):
                 yield ban.problem(where, node.lineno)
+
+
+def _early_sqlite(where: str, tree: ast.Module) -> Iterator[Problem]:
+    """The command line puts a newer SQLite in place of Python's; an early import prevents it."""
+    for node in tree.body:
+        is_early = isinstance(node, ast.Import) and any(a.name == "sqlite3" for a in node.names)
+        if is_early and not EARLY_SQLITE.allows(where):
+            yield EARLY_SQLITE.problem(where, node.lineno)
 
 
 def _names(where: str, tree: ast.Module) -> Iterator[Problem]:

@@ -94,6 +94,7 @@ BROKEN = {
     "dialect": ("def f(engine):\n    return engine.dialect.name", "dialect.name"),
     "dialect compared": ("def f(x):\n    return x.dialect_name == 'sqlite'", "dialect.name"),
     "pickle": ("import pickle", "import pickle"),
+    "sqlite3 too early": ("import sqlite3", "import sqlite3 at the top"),
     "SQL": ("def f():\n    from sqlalchemy.sql import text", "import sqlalchemy"),
 }
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -35,6 +34,9 @@ from stepwell.sync.change import (
     hlc_of,
     next_causal_length,
 )
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _FIELDS = frozenset(
     [
@@ -94,6 +96,8 @@ def classic_meta(lines: Lines, fields: dict[str, Any]) -> Meta:
 
 def classic_lines(lines: Lines, meta: Meta) -> Iterator[tuple[int, Change]]:
     """All changes with their line numbers, transaction by transaction, by their last LSN."""
+    import sqlite3  # Not before the command line has chosen which one.
+
     try:
         with closing(sqlite3.connect("", isolation_level=None)) as sorting:
             for statement in (_LINES, _TRANSACTIONS, "BEGIN"):

@@ -8,7 +8,6 @@ that wait for a person are left out, on both sides: they may differ.
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -266,6 +265,8 @@ def _sorted_rows(
     reader: Reader, tables: dict[str, TrackedTable]
 ) -> Generator[tuple[str, str, str]]:
     """Table, key and hash of each row, by table and key as Python sorts text."""
+    import sqlite3  # Not before the command line has chosen which one.
+
     try:
         with closing(sqlite3.connect("", isolation_level=None)) as sorting:
             sorting.execute(
