@@ -89,6 +89,23 @@ def test_the_status_shows_the_log_and_what_is_missed(shop: Here) -> None:
     shop.done("sync", "status")
 
 
+def test_a_row_tells_who_has_written_it(shop: Here) -> None:
+    sql(shop, "INSERT INTO visit VALUES (1, 3)")
+    told = shop.done("sync", "row", "visit", "id=1").out
+    found = shop.json("sync", "row", "visit", "id=1")
+
+    assert "shop-1, epoch 1, group 1" in told
+    assert "no job of Stepwell's wrote it" in told
+    assert ({"id": 1, "n": 3}, "shop-1", None) == (
+        found["values"],
+        found["origin"],
+        found["lineage"],
+    )
+    shop.call("sync", "row", "visit", "1").refused(2, "must be given as NAME=VALUE, got '1'")
+    shop.call("sync", "row", "visit", "n=1").refused(2, "its key is id, got n")
+    shop.call("sync", "row", "visit", "id=2").refused(2, "nobody has written it")
+
+
 def test_the_audit_tells_who_did_what(shop: Here) -> None:
     lines = shop.json("sync", "audit")["audit"]
 

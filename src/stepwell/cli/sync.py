@@ -12,6 +12,7 @@ from stepwell.cli.sync_conflicts import conflict_commands
 from stepwell.cli.sync_files import export, import_file, pull, push
 from stepwell.cli.sync_peers import peer_commands, peer_json, prune
 from stepwell.cli.sync_quarantine import quarantine_commands
+from stepwell.cli.sync_row import row
 
 if TYPE_CHECKING:
     from stepwell.cli.output import Page
@@ -142,6 +143,7 @@ commands.command("prune")(prune)
 commands.command("bootstrap")(bootstrap)
 commands.command("rejoin")(rejoin)
 commands.command("verify")(verify)
+commands.command("row")(row)
 
 
 @commands.command("audit")

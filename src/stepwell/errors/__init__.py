@@ -50,7 +50,8 @@
     │   ├── InvalidLsn                   ├── PeerRetired
     │   ├── InvalidPeerUrl               ├── PeerUnreachable
     │   ├── NoSyncToken                  ├── PeerRefused
-    │   └── CannotBootstrap              └── ImportRefused
+    │   ├── CannotBootstrap              ├── ImportRefused
+    │   └── NoSuchRow                    └── InvalidKey
     ├── MigrationFailed                  the application's own migrations
     ├── BackupError                      copies of a database
     │   ├── NoSuchBackup                 ├── BackupUnproven
@@ -180,6 +181,7 @@ from stepwell.errors.sync import (
     GroupMissing,
     HistoryForked,
     ImportRefused,
+    InvalidKey,
     InvalidLsn,
     InvalidNodeId,
     InvalidPeer,
@@ -190,6 +192,7 @@ from stepwell.errors.sync import (
     NoSuchConflict,
     NoSuchPeer,
     NoSuchQuarantine,
+    NoSuchRow,
     NoSyncNode,
     NoSyncToken,
     PeerRefused,
@@ -292,6 +295,8 @@ __all__ = [
     "InvalidNodeId",
     "CannotTrack",
     "TableNotTracked",
+    "NoSuchRow",
+    "InvalidKey",
     "CaptureBroken",
     "CannotResolve",
     "NoSuchQuarantine",

@@ -46,6 +46,18 @@ class TableNotTracked(SyncError):
     kind = Kind.NOT_FOUND
 
 
+class NoSuchRow(SyncError):
+    """No node that is heard of here has ever written the row."""
+
+    kind = Kind.NOT_FOUND
+
+
+class InvalidKey(SyncError):
+    """What is given is no key of the table."""
+
+    kind = Kind.USAGE
+
+
 class CaptureBroken(SyncError):
     """The triggers of a table are not those of its columns: changes may have been missed."""
 

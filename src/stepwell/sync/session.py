@@ -21,6 +21,7 @@ from stepwell.sync.change import Lineage
 from stepwell.sync.lag import Lag
 from stepwell.sync.peers import Direction, Peer, SyncNode, SyncState
 from stepwell.sync.policy import check_policy, encode_policy, parse_policy
+from stepwell.sync.provenance import Provenance, find_provenance
 from stepwell.sync.receiving import Receiving
 from stepwell.sync.schema import make_tables
 from stepwell.sync.sending import Sending
@@ -212,6 +213,17 @@ class Sync(Sending, Receiving):
         return self._run(name, parameters)
 
     # --- looking back
+
+    def provenance(self, table: str, key: Mapping[str, str]) -> Provenance:
+        """What a row is here and which run of which job, on which node, has written it.
+
+        Raises:
+            TableNotTracked, InvalidKey, NoSuchRow: see :func:`.find_provenance`.
+        """
+        self._require_node()
+        log.seal_all(self.database)
+        with self.database.read() as reader:
+            return find_provenance(reader, table, key)
 
     def audit(
         self, *, since: datetime | None = None, before: int | None = None, limit: int = 100
