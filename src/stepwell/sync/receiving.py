@@ -15,7 +15,13 @@ from stepwell.sync.bootstrap import Bootstrapped
 from stepwell.sync.bundle import Meta
 from stepwell.sync.bundle_reader import Bundle, Checked, open_bundle
 from stepwell.sync.change import Change, Values
-from stepwell.sync.conflict import Conflict, Status, get_conflict, list_conflicts
+from stepwell.sync.conflict import (
+    Conflict,
+    Status,
+    count_waiting,
+    get_conflict,
+    list_conflicts,
+)
 from stepwell.sync.door import Door
 from stepwell.sync.peers import SyncNode
 from stepwell.sync.preflight import Preflight, preflight
