@@ -16,7 +16,7 @@ import pytest
 from stepwell.database.bytelock import is_any_locked
 from stepwell.database.connect import Database, open_database
 from stepwell.database.dialect import DatabaseOptions
-from stepwell.database.gate import _QUEUE_BYTE, OVERTAKES_EVERY, Turn
+from stepwell.database.gate import _QUEUE_BYTE, GIVES_WAY_AFTER_S, OVERTAKES_EVERY, Turn
 from stepwell.errors import DatabaseBusy
 from tests.unit.database.statements import ADD, ALL, line_of, program, row, tell
 
@@ -197,13 +197,14 @@ def test_a_stopped_holder_keeps_the_gate(sqlite: Database, sqlite_url: str) -> N
         assert "left" == line_of(holder)
 
 
-def test_processes_get_their_turn_in_the_order_in_which_they_asked(
+def test_processes_give_way_to_those_who_have_waited_for_longer(
     sqlite: Database, sqlite_url: str
 ) -> None:
     with waiters(sqlite_url, 3, overtakes_every=1 << 60) as asked:
         with sqlite.write():
             for waiter in asked:
                 queue(sqlite, waiter)
+                time.sleep(GIVES_WAY_AFTER_S)
 
         assert ["1", "2", "3"] == [line_of(waiter) for waiter in asked]
 
