@@ -18,6 +18,7 @@ from stepwell.runner.current import CURRENT
 from stepwell.runner.locking import Locking
 from stepwell.runner.loop import OwnLoop
 from stepwell.runner.running import RunningExecution
+from stepwell.runner.step_transaction import rewound_when_undone
 from stepwell.sync.change import Lineage
 from stepwell.sync.lineage import tell_job
 
@@ -300,13 +301,18 @@ class StepContext(Locking):
         """One write transaction: your rows, ``step.context`` and the progress commit together.
 
         The step's row is updated under its version and fence in the same transaction, so an owner
-        that was recovered meanwhile commits nothing (S185). Several in a row are fine.
+        that was recovered meanwhile commits nothing (S185). Several in a row are fine. When it is
+        rolled back ``step.context`` is again what it was before: else a restart would pass over
+        rows that are not there.
 
         Raises:
             StepUsageError: a transaction is open already.
             LostOwnership: another process has recovered the execution.
         """
-        with self._running.step_transaction(self.step_execution_id) as work:
+        with (
+            rewound_when_undone(self.context),
+            self._running.step_transaction(self.step_execution_id) as work,
+        ):
             with self.lend(work.transaction) as connection:
                 yield connection
             work.save(self.context, **self.pending_progress)

@@ -14,6 +14,7 @@ from stepwell.execution.records import Metrics, StepExecution
 from stepwell.runner.books import PartitionBooks
 from stepwell.runner.context import JobContext, StepContext
 from stepwell.runner.running import RunningExecution
+from stepwell.runner.step_transaction import rewound_when_undone
 
 
 class PartitionContext(StepContext):
@@ -48,7 +49,7 @@ class PartitionContext(StepContext):
                 "cannot open a transaction: this partition is inside one already",
                 hint="leave the first `with step.transaction()` before the next",
             )
-        with self._books.transaction() as work:
+        with rewound_when_undone(self.context), self._books.transaction() as work:
             with self.lend(work.transaction) as connection:
                 yield connection
             # Each commit has its number: a second run of this attempt meets it (S194).

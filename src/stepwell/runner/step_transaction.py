@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,22 @@ def logged_when_slow(step: StepExecution, clock: Clock) -> Iterator[None]:
                 step.execution_id,
                 seconds * 1000,
             )
+
+
+@contextmanager
+def rewound_when_undone(context: dict[str, Any]) -> Iterator[None]:
+    """Have a context be what it was when the block that speaks of its rows is rolled back (S185).
+
+    Rows and position commit together, so they are undone together. What was put there before the
+    block stays, and is saved with a FAILED end (S72).
+    """
+    before = copy.deepcopy(context)
+    try:
+        yield
+    except BaseException:
+        context.clear()
+        context.update(before)
+        raise
 
 
 class StepTransaction:
