@@ -84,6 +84,9 @@ def test_the_options_that_the_page_names_exist(past: Folder) -> None:
     assert {"--json", "--watch", "--force", "--sql", "--partitions"} <= options
     helps = " ".join(
         past.done(*words, "--help").out
-        for words in ([], ["status"], ["recover"], ["doctor"], ["db", "migrate"])
+        for words in (
+            *([], ["run"], ["status"], ["recover"], ["doctor"]),
+            *(["db", "migrate"], ["db", "copy"]),
+        )
     )
     assert set() == {option for option in options if option not in helps}

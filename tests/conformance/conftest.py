@@ -16,15 +16,9 @@ STORES = ("sqlite3", "pysqlite3", "postgresql")
 # modules in `make test-all`: they say nothing in SQL that these do not.
 ON_EVERY_STORE = {
     "test_history.py",
-    "test_restarting.py",
-    "test_starting.py",
-    "test_stopping.py",
     "test_tracking.py",
-    "test_transitions.py",
-    "test_two_finalisers.py",
     "test_values.py",
     "test_versions.py",
-    "test_worker.py",
 }
 
 

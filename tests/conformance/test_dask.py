@@ -153,6 +153,7 @@ def test_a_cluster_without_workers_is_waited_for_and_a_stop_ends_it(
     assert BatchStatus.COMPLETED is again.batch_status
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_dies_fails_the_step_and_a_restart_finishes_it(
     tmp_path: Path, cluster: Any
 ) -> None:

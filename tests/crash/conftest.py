@@ -6,15 +6,21 @@ from tests.support.databases import databases, warm_parent
 from tests.support.filesystem import small_filesystem
 
 ONE_SHARE = "test_every_statement.py"  # On a server each point takes several times as long.
+# Seconds each; what they show of PostgreSQL the every statement of a job shows as well.
+SQLITE_ALONE = ("test_repair_kills.py", "test_purge_kills.py", "test_winding_job.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A share of the points on PostgreSQL in every run, all of them in `make test-all`."""
+    """A share of the points in every run, all of them in `make test-all`."""
     for item in items:
-        if item.path.name == ONE_SHARE and "postgresql" in item.name:
-            share = getattr(item, "callspec").params.get("share", 0)  # noqa: B009
-            if share:
+        name = item.path.name
+        if name == ONE_SHARE:
+            called = getattr(item, "callspec", None)
+            share = called.params.get("share", 0) if called is not None else 0
+            if share and ("postgresql" in item.name or "first_opening" in item.name):
                 item.add_marker(pytest.mark.slow)
+        if name in SQLITE_ALONE and "postgresql" in item.name:
+            item.add_marker(pytest.mark.slow)
 
 
 __all__ = ["databases", "small_filesystem", "warm_parent"]

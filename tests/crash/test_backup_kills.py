@@ -123,6 +123,7 @@ def test_a_kill_at_any_step_of_create_leaves_a_whole_backup_or_none(
     assert kills > 4
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_step_of_prune_leaves_whole_backups(places: Any) -> None:
     problems, kills = {}, 0
     for number in range(1, 20):

@@ -5,31 +5,38 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.examples.runs import copy_of
-from tests.support.warm import ENVIRONMENT
+from tests.examples.runs import copy_of, module_of
+from tests.support.warm import warm_program
 
-DEMO_TIMEOUT_S = 280
+COMMAND_TIMEOUT_S = 100
+
+
+def from_a_warm_interpreter(line: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
+    """``subprocess.run`` of a command of Stepwell's, without the half second of its imports."""
+    assert [sys.executable, "-m", "stepwell"] == line[:3]
+    code, out, err = warm_program().call(tuple(line[3:]), how["cwd"], how["env"], COMMAND_TIMEOUT_S)
+    if how["stdout"] is None:
+        sys.stdout.write(out)
+    sys.stderr.write(err)
+    return subprocess.CompletedProcess(line, code, out)
 
 
 @pytest.mark.timeout(300)
-def test_a_night_is_killed_recovered_copied_and_read_at_head_office(tmp_path: Path) -> None:
+def test_a_night_is_killed_recovered_copied_and_read_at_head_office(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Goal: scenario G. Method: the demo, whose checks read the databases without Stepwell."""
     copy_of("shops", tmp_path)
-    folder = copy_of("night", tmp_path)
-    done = subprocess.run(
-        [sys.executable, "demo.py"],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=DEMO_TIMEOUT_S,
-        check=False,
-    )
+    demo = module_of(copy_of("night", tmp_path) / "demo.py")
+    monkeypatch.setattr(demo.subprocess, "run", from_a_warm_interpreter)
+    code = demo.main()
+    told = "".join(capfd.readouterr())
 
-    assert 0 == done.returncode, done.stdout + done.stderr
+    assert 0 == code, told
     for claim in (
         "of 7 days recalculated",
         "recovered execution 11 of job 'close-week': OwnerDied",
@@ -39,4 +46,4 @@ def test_a_night_is_killed_recovered_copied_and_read_at_head_office(tmp_path: Pa
         "both databases hold the same rows",
         "head office knows: execution 12 of close-week in shop-1, step report, chunk 1",
     ):
-        assert claim in done.stdout
+        assert claim in told

@@ -47,6 +47,8 @@ _SESSIONS = (
     "SELECT pid, application_name FROM pg_stat_activity"
     " WHERE datname = %s AND pid <> pg_backend_pid()"
 )
+_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtext(%s), hashtext('stepwell unfold'))"
+_UNLOCK = "SELECT pg_advisory_unlock(hashtext(%s), hashtext('stepwell unfold'))"
 
 
 class PostgresqlCopies(Copies):
@@ -131,10 +133,7 @@ class PostgresqlCopies(Copies):
         what = f"unfold copy {str(files.main)!r}"
         name = f"{self._name[: _NAME_BYTES_MAX - 18]}_stepwell_unfolded"
         with self._maintenance(what) as session:
-            (is_mine,) = session.execute(
-                "SELECT pg_try_advisory_lock(hashtext(%s), hashtext('stepwell unfold'))",
-                (self._name,),
-            ).fetchone()
+            (is_mine,) = session.execute(_TRY_LOCK, (self._name,)).fetchone()
             if not is_mine:
                 raise BackupUnderWay(
                     f"cannot {what}: another process restores or verifies at the same place",
@@ -155,6 +154,8 @@ class PostgresqlCopies(Copies):
             finally:
                 with suppress(self._dialect.driver_errors[0]):
                     self._drop(session, name)
+                    # The end of the session would free it, too, but when the server finds the time.
+                    session.execute(_UNLOCK, (self._name,))
 
     def _create(self, session: Any, name: str, what: str) -> None:
         """As the database that it may replace: encoding, collation and owner."""

@@ -141,9 +141,9 @@ def test_two_jobs_of_one_name_are_refused_with_both_places(tmp_path: Path) -> No
 
 def test_a_chain_of_thousands_of_steps_is_no_cycle_and_no_recursion() -> None:
     """S47."""
-    steps = [Tasklet(f"step {number}", print) for number in range(5_000)]
+    steps = [Tasklet(f"step {number}", print) for number in range(2_000)]
     check_job(Job("long", steps=steps))
 
-    last = Tasklet("step 4999", print, next="step 4998")
-    with pytest.raises(JobStartError, match="step 4998 → step 4999 → step 4998"):
+    last = Tasklet("step 1999", print, next="step 1998")
+    with pytest.raises(JobStartError, match="step 1998 → step 1999 → step 1998"):
         check_job(Job("around", steps=[*steps[:-1], last]))
