@@ -28,6 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_here = item.path.parent.name == "conformance" and item.path.name not in ON_EVERY_STORE
         if is_here and "pysqlite3" in item.name:
             item.add_marker(pytest.mark.slow)
+        if item.path.name == "test_executors.py" and "postgresql" in item.name:
+            item.add_marker(pytest.mark.slow)  # Executors say nothing in SQL.
 
 
 @pytest.fixture(params=STORES)

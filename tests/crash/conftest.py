@@ -17,7 +17,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if name == ONE_SHARE:
             called = getattr(item, "callspec", None)
             share = called.params.get("share", 0) if called is not None else 0
-            if share and ("postgresql" in item.name or "first_opening" in item.name):
+            is_whole = "sqlite3" in item.name and "first_opening" not in item.name
+            if share and (share % 2 or not is_whole):
                 item.add_marker(pytest.mark.slow)
         if name in SQLITE_ALONE and "postgresql" in item.name:
             item.add_marker(pytest.mark.slow)

@@ -104,6 +104,7 @@ def killed(place: Place, function: str, point: dict[str, Any], **arguments: Any)
     return ended.was_killed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", SHARES)
 def test_a_kill_at_any_step_of_create_leaves_a_whole_backup_or_none(
     share: int, places: Any
