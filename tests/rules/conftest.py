@@ -42,3 +42,10 @@ def any_other(any_node: Node, database_url: str, clock: FrozenClock) -> Iterator
     """Somebody else on the same database: another operator, another owner."""
     with Node.open(database_url, clock=clock) as other:
         yield other
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The rules of partitions on a server are for `make test-all`; of ownership on both."""
+    for item in items:
+        if item.path.name == "test_partition_rules.py" and "postgresql" in item.name:
+            item.add_marker(pytest.mark.slow)
