@@ -196,7 +196,7 @@ def retry_skips(
     node = face.node
     execution = node.operator.get_job_execution(execution_id)
     kept = reasons_to_keep(every_skip(node.database, execution_id), node.registry, execution)
-    by = ": ".join(filter(None, [caller.name, asked.reason]))
+    by = caller.signed(asked.reason)
     new_id = node.operator.start(SKIPS, parameters_of_retry(execution), triggered_by=by or None)
     return {**created(face, new_id, response), "not_retried": kept}
 

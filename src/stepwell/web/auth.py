@@ -42,6 +42,10 @@ class Caller:
         """What the history says of who asked."""
         return self.name or "operator"
 
+    def signed(self, reason: str | None) -> str:
+        """A reason with who gives it in front, for what knows no actor."""
+        return ": ".join(filter(None, [self.name, reason]))
+
 
 def is_loopback(host: str) -> bool:
     """Whether an address or a name leads to this machine alone."""

@@ -73,6 +73,6 @@ def release_lock(
             "it is required to release a lock by force; its owner is told",
             example='{"lock": "till", "force": true, "reason": "the till is off"}',
         )
-    reason = ": ".join(filter(None, [caller.name, asked.reason]))
+    reason = caller.signed(asked.reason)
     taken = face.node.locks.take(asked.lock, reason=reason, force=asked.force, fence=asked.fence)
     return {"released": [{"lock": each.name, "fence": each.fence} for each in taken]}

@@ -14,7 +14,6 @@ from stepwell.errors import StepwellError
 from stepwell.looks.conflicts import NO_ROW, ColumnLook, compare
 from stepwell.sync.change import Values, decode_values
 from stepwell.sync.conflict import Conflict
-from stepwell.sync.session import Sync
 from stepwell.web.desk.desk import Acting, Desk, Form, Looking, invalid
 from stepwell.web.documents import ID_MAX
 
@@ -32,12 +31,12 @@ ConflictId = Annotated[int, Path(ge=1, le=ID_MAX)]
 @router.get("/conflicts")
 def list_conflicts(desk: Looking, status: Status | None = None, before: Before = None) -> Response:
     """One page of conflicts, the newest first."""
-    page = _sync(desk).list_conflicts(status=status, before=before, limit=PAGE)
+    page = desk.sync.list_conflicts(status=status, before=before, limit=PAGE)
     return desk.draw(
         "conflicts.html",
         page=page,
         chosen=status,
-        waiting=_sync(desk).count_conflicts(),
+        waiting=desk.sync.count_conflicts(),
         next_before=page[-1].conflict_id if len(page) == PAGE else None,
     )
 
@@ -57,7 +56,7 @@ def resolve(conflict_id: ConflictId, desk: Acting) -> Response:
         take = form.text("take")
         if take not in ("ours", "theirs", "values"):
             raise invalid("take", f"it must be ours, theirs or values, got {take!r}")
-        _sync(desk).resolve(
+        desk.sync.resolve(
             conflict_id,
             take=take,  # type: ignore[arg-type]
             values=_values(form) if take == "values" else None,
@@ -74,14 +73,10 @@ def reopen(conflict_id: ConflictId, desk: Acting) -> Response:
     """Have it wait for a person again."""
 
     def act() -> str:
-        _sync(desk).reopen(conflict_id, actor=desk.caller.actor)
+        desk.sync.reopen(conflict_id, actor=desk.caller.actor)
         return "reopened"
 
     return _on_conflict(desk, conflict_id, act)
-
-
-def _sync(desk: Desk) -> Sync:
-    return desk.face.node.sync
 
 
 def _on_conflict(desk: Desk, conflict_id: int, act: Callable[[], str]) -> Response:
@@ -93,7 +88,7 @@ def _on_conflict(desk: Desk, conflict_id: int, act: Callable[[], str]) -> Respon
 
 
 def _conflict(desk: Desk, conflict_id: int, problem: StepwellError | None = None) -> Response:
-    found = _sync(desk).get_conflict(conflict_id)
+    found = desk.sync.get_conflict(conflict_id)
     columns = compare(found)
     return desk.draw(
         "conflict.html",

@@ -23,6 +23,7 @@ from starlette.responses import RedirectResponse, Response
 from stepwell.errors import InvalidRequest, Kind, RoleRequired, StepwellError
 from stepwell.looks.representation import problem_json
 from stepwell.repository.tokens import OPERATOR
+from stepwell.sync.session import Sync
 from stepwell.web.auth import Caller, secret_of
 from stepwell.web.body import bounded_body
 from stepwell.web.desk.words import DONE
@@ -115,6 +116,11 @@ class Desk:
     form_token: str
     done: str = ""
     form: Form = field(default_factory=lambda: Form({}))
+
+    @property
+    def sync(self) -> Sync:
+        """The change log of this node."""
+        return self.face.node.sync
 
     def draw(self, template: str, problem: StepwellError | None = None, **values: Any) -> Response:
         """A page; with the refusal of what was just asked on it, if it was refused."""

@@ -37,7 +37,7 @@ def release(desk: Acting) -> Response:
                 hint="write one beside the box; its owner is told",
                 fields={"lock": name},
             )
-        reason = ": ".join(filter(None, [desk.caller.name, form.reason]))
+        reason = desk.caller.signed(form.reason)
         locks = desk.face.node.locks
         locks.take(name, reason=reason, force=by_force, fence=form.number("fence"))
         return "released"

@@ -12,7 +12,6 @@ from starlette.responses import Response
 from stepwell.errors import NoSyncNode, StepwellError
 from stepwell.looks.sync import peers_of
 from stepwell.looks.text import shorten
-from stepwell.sync.session import Sync
 from stepwell.web.desk.desk import Acting, Desk, Looking
 from stepwell.web.documents import ID_MAX
 
@@ -87,7 +86,7 @@ def retry(quarantine_id: QuarantineId, desk: Acting) -> Response:
     """Try it again."""
 
     def act() -> str:
-        applied = _sync(desk).retry(quarantine_id, actor=desk.caller.actor)
+        applied = desk.sync.retry(quarantine_id, actor=desk.caller.actor)
         return "still_waits" if applied.result == "parked" else "retried"
 
     return _on_quarantined(desk, quarantine_id, act)
@@ -98,14 +97,10 @@ def drop(quarantine_id: QuarantineId, desk: Acting) -> Response:
     """Give it up: its effect never comes here."""
 
     def act() -> str:
-        _sync(desk).drop(quarantine_id, actor=desk.caller.actor)
+        desk.sync.drop(quarantine_id, actor=desk.caller.actor)
         return "dropped"
 
     return _on_quarantined(desk, quarantine_id, act)
-
-
-def _sync(desk: Desk) -> Sync:
-    return desk.face.node.sync
 
 
 def _quarantine(
@@ -116,14 +111,14 @@ def _quarantine(
     is_all: bool = False,
 ) -> Response:
     is_open = None if is_all else True
-    page = _sync(desk).list_quarantine(is_open=is_open, before=before, limit=PAGE)
+    page = desk.sync.list_quarantine(is_open=is_open, before=before, limit=PAGE)
     return desk.draw(
         "quarantine.html",
         problem,
         page=page,
         is_all=is_all,
         next_before=page[-1].quarantine_id if len(page) == PAGE else None,
-        waiting=_sync(desk).count_quarantine(),
+        waiting=desk.sync.count_quarantine(),
     )
 
 
@@ -136,8 +131,8 @@ def _on_quarantined(desk: Desk, quarantine_id: int, act: Callable[[], str]) -> R
 
 
 def _quarantined(desk: Desk, quarantine_id: int, problem: StepwellError | None = None) -> Response:
-    found = _sync(desk).get_quarantined(quarantine_id)
-    changes = _sync(desk).changes_in_quarantine(quarantine_id, limit=CHANGES_SHOWN)
+    found = desk.sync.get_quarantined(quarantine_id)
+    changes = desk.sync.changes_in_quarantine(quarantine_id, limit=CHANGES_SHOWN)
     return desk.draw(
         "quarantined.html",
         problem,
