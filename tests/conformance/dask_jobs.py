@@ -15,16 +15,22 @@ INSERT = "INSERT INTO out (n, part) VALUES (:n, :part)"
 
 
 def alone(n: int, step: StepContext) -> PartitionResult:
-    """A function that needs no database: it says whether one is open."""
+    """A function that needs no database: it says whether its own is open."""
     from stepwell.runner.workshop import WORKSHOP
 
     step.context["n"] = n
-    return PartitionResult.success(open=len(WORKSHOP._repositories))
+    url = step.parameters.get("url")
+    return PartitionResult.success(open=sum(url == opened.url for opened in WORKSHOP._repositories))
 
 
 def opens(n: int, step: StepContext) -> None:
     with step.transaction() as connection:
         connection.execute(INSERT, {"n": n, "part": n})
+
+
+def opens_with_words(n: int, step: StepContext) -> str:
+    opens(n, step)
+    return "with words"
 
 
 def waits_for_stop(place: str, step: StepContext) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,15 @@ from tests.conformance.executor_jobs import CREATE
 
 @pytest.fixture
 def node(cluster: Any, tmp_path: Path) -> Iterator[Node]:
+    with new_node(cluster, tmp_path) as node:
+        yield node
+
+
+@contextmanager
+def new_node(cluster: Any, folder: Path) -> Iterator[Node]:
     """The settings name the scheduler; the program's own client is not asked."""
     settings = Settings(
-        database=f"sqlite:///{tmp_path}/dask.db", dask_scheduler=cluster.scheduler_address
+        database=f"sqlite:///{folder}/dask.db", dask_scheduler=cluster.scheduler_address
     )
     with Node.open(settings) as node:
         with node.database.write() as transaction:
@@ -62,6 +69,11 @@ def attempts(node: Node, execution_id: int) -> list[Any]:
         return list_partition_executions(reader, step.step_execution_id)
 
 
+def written(node: Node) -> list[int]:
+    with node.database.read() as reader:
+        return [n for (n,) in reader.connection.execute("SELECT n FROM out ORDER BY n")]
+
+
 def until(holds: Callable[[], Any]) -> None:
     event, tries = threading.Event(), 0
     while not holds():
@@ -72,7 +84,7 @@ def until(holds: Callable[[], Any]) -> None:
 
 def test_a_function_needs_no_database_where_it_runs(node: Node) -> None:
     """Method: a worker that has none open says so; context and result are recorded all the same."""
-    first = node.operator.run(on_dask(range(3), jobs.alone))
+    first = node.operator.run(on_dask(range(3), jobs.alone), {"url": node.database.url})
     with node.database.read() as reader:
         contexts = reader.connection.execute(
             "SELECT context FROM batch_partition_execution ORDER BY partition_number"
@@ -81,6 +93,21 @@ def test_a_function_needs_no_database_where_it_runs(node: Node) -> None:
     assert BatchStatus.COMPLETED is first.batch_status
     assert [{"open": 0}] * 3 == [a.counts for a in attempts(node, first.execution_id)]
     assert [('{"n":0}',), ('{"n":1}',), ('{"n":2}',)] == contexts
+
+
+def test_a_worker_outlives_a_database_that_is_made_anew(cluster: Any, tmp_path: Path) -> None:
+    """Ids and fences begin again at 1: it neither runs the old work nor writes the old file."""
+    for numbers, function in (([1, 2], jobs.opens), ([3], jobs.opens_with_words)):
+        with new_node(cluster, tmp_path) as node:
+            execution = node.operator.run(on_dask(numbers, function))
+            assert BatchStatus.COMPLETED is execution.batch_status
+            assert 1 == execution.execution_id
+            assert numbers == written(node)
+            said = {attempt.exit_status for attempt in attempts(node, 1)}
+        for file in tmp_path.glob("dask.db*"):
+            file.unlink()
+
+    assert {"with words"} == said
 
 
 def test_keys_name_execution_step_range_and_attempt(
@@ -106,8 +133,7 @@ def test_keys_name_execution_step_range_and_attempt(
 def test_a_worker_that_is_killed_costs_nothing_that_was_committed(node: Node) -> None:
     """Dask runs its task again elsewhere; what was committed is not done twice."""
     execution = node.operator.run(on_dask(range(8), jobs.dies_once))
-    with node.database.read() as reader:
-        rows = [n for (n,) in reader.connection.execute("SELECT n FROM out ORDER BY n")]
+    rows = written(node)
     ended = attempts(node, execution.execution_id)
 
     assert BatchStatus.COMPLETED is execution.batch_status

@@ -27,8 +27,9 @@ from tests.conformance.executor_jobs import EXECUTORS, WITHIN_S
 ROOT = Path(__file__).resolve().parents[2]
 
 
-# Where a partition runs makes no difference to a database but this: is it another process?
-EACH = [*(("sqlite3", executor) for executor in EXECUTORS), ("postgresql", "processes")]
+# A server only makes a difference to partitions that run in another process.
+REMOTE = (("postgresql", "processes"), ("postgresql", "dask"))
+EACH = [*(("sqlite3", executor) for executor in EXECUTORS), *REMOTE]
 on_each = pytest.mark.parametrize(("database_url", "executor"), EACH, indirect=True)
 
 

@@ -24,6 +24,7 @@ from stepwell.executors.worker import WorkerDied
 ANSWER_WITHIN_S = 10.0  # A scheduler at work answers a question in milliseconds.
 CLOSE_WITHIN_S = 5.0
 END_WITHIN_S = 20.0  # Worker processes that have been asked to end.
+WAITING = ("released", "waiting", "no-worker", "queued")  # States in which no worker has a task.
 
 logger = logging.getLogger("stepwell.runner")
 
@@ -77,7 +78,7 @@ class DaskExecutor(Executor):
         Raises:
             Exception: the scheduler does not answer.
         """
-        return sum(self._ask("ncores").values())
+        return sum(self._ask("ncores", workers=None).values())
 
     def give_up_waiting(self) -> None:
         """Cancel what no worker has been given.
@@ -85,11 +86,11 @@ class DaskExecutor(Executor):
         Raises:
             Exception: the scheduler does not answer.
         """
-        given = self._ask("processing")
-        at_work = {str(key) for keys in given.values() for key in keys}
         with self._lock:
-            waiting = [key for key in self._out if key not in at_work]
-        self._give_up(waiting)
+            out = list(self._out)
+        states = self._ask("get_task_status", keys=out)
+        # A task that has ended is at no worker either, but its answer is on its way.
+        self._give_up([key for key, state in states.items() if state in WAITING])
 
     def tell_workers(self, function: Callable[..., Any], *args: Any) -> None:
         """Call ``function`` on each worker, beside what it runs; nobody waits for the answers."""
@@ -106,13 +107,11 @@ class DaskExecutor(Executor):
             left = list(self._out)
         self._give_up(left)
 
-    def _ask(self, what: str) -> dict[str, Any]:
+    def _ask(self, what: str, **about: Any) -> dict[str, Any]:
         """What the client's own questions ask, but not for ever."""
         client = self._client
         question = getattr(client.scheduler, what)
-        answer: dict[str, Any] = client.sync(
-            question, workers=None, callback_timeout=ANSWER_WITHIN_S
-        )
+        answer: dict[str, Any] = client.sync(question, **about, callback_timeout=ANSWER_WITHIN_S)
         return answer
 
     def _give_up(self, keys: list[str]) -> None:

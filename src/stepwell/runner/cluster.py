@@ -20,7 +20,6 @@ from stepwell.runner.remote import RemotePool
 from stepwell.runner.running import RunningExecution
 from stepwell.runner.share import Told, Waits
 from stepwell.runner.task import Brief, Task
-from stepwell.runner.workshop import key_of
 
 LOOK_S = 1.0
 SILENT_S = 60.0  # A scheduler that has not answered for so long is taken for lost.
@@ -48,7 +47,7 @@ class ClusterPool(RemotePool):
         self._executor = executor
         self._wanted = wanted
         # Executions of several databases may share a cluster, and count from 1 all of them.
-        self._name = f"stepwell-{running.clock.new_id()[:8]}:{running.execution_id}"
+        self._name = f"stepwell-{brief.id[:8]}:{running.execution_id}"
         self._ended = Event()
         self._wakes = Event()
         self._is_waiting = False
@@ -113,7 +112,7 @@ class ClusterPool(RemotePool):
         if self._over.is_set() or self._running.stop_flag.is_set():
             if not self._told_stop:
                 self._told_stop = True
-                self._executor.tell_workers(stop_here, key_of(self._brief))
+                self._executor.tell_workers(stop_here, self._brief.id)
             self._executor.give_up_waiting()
         elif (threads == 0) != self._is_waiting:
             self._is_waiting = threads == 0

@@ -32,7 +32,7 @@ from stepwell.runner.context import JobContext
 from stepwell.runner.running import RunningExecution
 from stepwell.runner.share import PartitionWork, Told
 from stepwell.runner.task import Brief, Task, to_wire
-from stepwell.runner.workshop import WORKSHOP, StepKey, key_of
+from stepwell.runner.workshop import WORKSHOP
 
 ASK_AGAIN_S = 1.0
 
@@ -60,9 +60,9 @@ def run_task(task: Task) -> list[Told]:
     return to_wire(told)
 
 
-def stop_here(step: StepKey) -> None:
-    """A cluster brings a stop: what runs here of this step, or comes late, is to end (S194)."""
-    WORKSHOP.stop(step)
+def stop_here(run: str) -> None:
+    """A cluster brings a stop: what runs here of a step's run, or comes late, is to end (S194)."""
+    WORKSHOP.stop(run)
 
 
 def _marked(partitions: Sequence[Partition]) -> Iterator[Partition]:
@@ -88,7 +88,7 @@ class RunningElsewhere(RunningExecution):
         self._clock = Clock()
         self._asked_at = float("-inf")
         self.stop_requested = self._ask
-        WORKSHOP.tell_stop(key_of(brief), self.stop_flag)
+        WORKSHOP.tell_stop(brief.id, self.stop_flag)
 
     @property
     def repository(self) -> JobRepository:

@@ -29,6 +29,8 @@ class Brief(NamedTuple):
     """What all tasks of one step execution share.
 
     Attributes:
+        id: Of this run of the step; no other has it, in whatever database. Numbers begin again in
+            a database that was restored or made anew, and a cluster's workers outlive both.
         url, options: How the database is opened there.
         job, step: The records, with the fence under which everything is written (S194).
         model: Where the parameters' model is found; None without one.
@@ -42,6 +44,7 @@ class Brief(NamedTuple):
         may_run_twice: Whether the executor may run a task again while its first run goes on.
     """
 
+    id: str
     url: str
     options: DatabaseOptions
     job: JobExecution
@@ -86,6 +89,7 @@ def make_brief(
     job = context.job
     has_model = not isinstance(job.parameters, dict)
     return Brief(
+        id=running.clock.new_id(),
         url=database.url,
         options=database.options,
         job=running.job,

@@ -27,20 +27,12 @@ WORKS_MAX = 4  # Steps whose definition is at hand; another one is made again.
 STOPPED_MAX = 1_000  # A task that comes later than so many other stops is not awaited any more.
 
 
-class StepKey(NamedTuple):
-    """A step execution under one fence; ids alone would not tell two databases apart."""
+class _Opened(NamedTuple):
+    """A file that was made anew is another one."""
 
     url: str
-    step_execution_id: int
-    fence: int
-
-
-def key_of(brief: Brief) -> StepKey:
-    """The step execution that a brief is of."""
-    return StepKey(brief.url, brief.step.step_execution_id, brief.step.fence)
-
-
-_Opened = tuple[str, DatabaseOptions]
+    options: DatabaseOptions
+    place: str | None
 
 
 class Workshop:
@@ -50,14 +42,14 @@ class Workshop:
         self._lock = Lock()
         self._repositories: dict[_Opened, JobRepository] = {}
         self._users: Counter[_Opened] = Counter()
-        self._works: OrderedDict[StepKey, PartitionWork] = OrderedDict()
-        self._stopped: OrderedDict[StepKey, None] = OrderedDict()
-        self._flags: dict[StepKey, WeakSet[Event]] = {}
+        self._works: OrderedDict[str, PartitionWork] = OrderedDict()
+        self._stopped: OrderedDict[str, None] = OrderedDict()
+        self._flags: dict[str, WeakSet[Event]] = {}
 
     @contextmanager
     def using(self, brief: Brief) -> Iterator[None]:
         """While this is open, the brief's database stays open once it is."""
-        opened = (brief.url, brief.options)
+        opened = _Opened(brief.url, brief.options, brief.place)
         with self._lock:
             self._users[opened] += 1
         try:
@@ -68,7 +60,7 @@ class Workshop:
 
     def work_for(self, brief: Brief, make: Callable[[Brief], PartitionWork]) -> PartitionWork:
         """The work of the brief's step, made for its first task."""
-        key = key_of(brief)
+        key = brief.id
         with self._lock:
             work = self._works.get(key)
         if work is None:
@@ -86,7 +78,7 @@ class Workshop:
         Raises:
             CannotOpenDatabase: it cannot be reached from here.
         """
-        opened = (brief.url, brief.options)
+        opened = _Opened(brief.url, brief.options, brief.place)
         with self._lock:
             repository = self._repositories.get(opened)
             if repository is None:
@@ -103,21 +95,21 @@ class Workshop:
 
     # --- stops -------------------------------------------------------------------------------
 
-    def tell_stop(self, step: StepKey, flag: Event) -> None:
+    def tell_stop(self, run: str, flag: Event) -> None:
         """Have ``flag`` set when the step is to stop, or at once when it was."""
         with self._lock:
             self._flags = {key: flags for key, flags in self._flags.items() if flags}
-            self._flags.setdefault(step, WeakSet()).add(flag)
-            if step in self._stopped:
+            self._flags.setdefault(run, WeakSet()).add(flag)
+            if run in self._stopped:
                 flag.set()
 
-    def stop(self, step: StepKey) -> None:
+    def stop(self, run: str) -> None:
         """The step is to stop."""
         with self._lock:
-            self._stopped[step] = None
+            self._stopped[run] = None
             while len(self._stopped) > STOPPED_MAX:
                 self._stopped.popitem(last=False)
-            for flag in self._flags.get(step, ()):
+            for flag in self._flags.get(run, ()):
                 flag.set()
 
     def close(self) -> None:

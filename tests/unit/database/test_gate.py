@@ -123,10 +123,15 @@ def test_a_turn_is_never_had_by_two_and_never_lost() -> None:
 
 
 def test_a_thread_that_writes_without_pause_leaves_the_others_their_turn(sqlite: Database) -> None:
-    """Goal: law 4. Method: equal threads for the same time; each gets near its share."""
-    turns, end = [0] * 4, time.monotonic() + 1
+    """Goal: law 4. Method: equal threads for the same time; each gets near its share.
+
+    None begins before all are there: the first would write alone while the others are started.
+    """
+    turns, all_there = [0] * 4, Barrier(4)
 
     def work(number: int) -> None:
+        all_there.wait()
+        end = time.monotonic() + 1
         while time.monotonic() < end:
             sqlite.run(lambda t: t.fetch_all(ALL))
             turns[number] += 1
