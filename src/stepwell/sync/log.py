@@ -6,7 +6,6 @@ rows beyond ``last_lsn`` belong to a group that is still being sealed, and nobod
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -364,8 +363,6 @@ _FIELDS: Sequence[str] = Change.__struct_fields__
 def _change(row: Row) -> Change:
     values = dict(zip(_FIELDS, row, strict=True))
     values["pk_json"] = msgspec.Raw(values["pk_json"].encode())
-    # The very text of the default: a struct leaves that out of its line, and so of its hash.
-    values["boundary"] = sys.intern(values["boundary"])
     for name in ("payload", "before"):
         text = values[name]
         values[name] = NULL if text is None else msgspec.Raw(text.encode())

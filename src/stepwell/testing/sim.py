@@ -82,6 +82,7 @@ class Simulation:
         try:
             for _ in range(self.operations):
                 self._operation()
+            self._bring_together()
             self._settle()
             self._require(checks.differences(self.nodes), "after everything was exchanged")
             if not self.happened["restored"]:  # That takes away what a node had recorded.
@@ -189,8 +190,8 @@ class Simulation:
 
     # --- until nothing is new
 
-    def _settle(self) -> None:
-        """Everything that is under way arrives, and everything else is sent and arrives."""
+    def _bring_together(self) -> None:
+        """Everything that is under way arrives; the tables are alike, the clocks agree."""
         for packet in self.post:
             self._node(packet.receiver).receive_what_fits(packet)
         self.post = []
@@ -198,6 +199,9 @@ class Simulation:
         latest = max(node.clock.now() for node in self.nodes)
         for node in self.nodes:
             node.clock.advance((latest - node.clock.now()).total_seconds() + 1)
+
+    def _settle(self) -> None:
+        """Everything is sent and arrives, until nobody has anything new."""
         for _ in range(ROUNDS_MAX):
             before = self._known()
             for shop in self.shops:
@@ -205,10 +209,11 @@ class Simulation:
                     packet = sender.packet_for(receiver.name)
                     self.sent.append(packet)
                     receiver.receive(packet)
-            for node in self.nodes:
-                node.sync.retry_all()
             if self._known() == before:
-                return
+                for node in self.nodes:
+                    node.sync.retry_all()
+                if self._known() == before:
+                    return
         raise SimulationFailed(
             self._told(f"nodes still have something new after {ROUNDS_MAX} rounds")
         )
@@ -217,15 +222,18 @@ class Simulation:
         return [known_of(node) for node in self.nodes]
 
     def _decide_everything(self) -> None:
+        """At a time one conflict of each row: what is decided of it is known before the next."""
         for _ in range(ROUNDS_MAX):
-            waiting = [
-                (node, conflict.conflict_id)
-                for node in self.nodes
-                for conflict in node.sync.list_conflicts(status="waiting")
-            ]
+            waiting = {
+                conflict.key: (node, conflict.conflict_id)
+                for node in reversed(self.nodes)
+                for conflict in reversed(node.sync.list_conflicts(status="waiting"))
+            }
             if not waiting:
                 return
-            self._decide(*waiting[0])
+            for node, conflict_id in waiting.values():
+                node.clock.advance(1)
+                self._decide(node, conflict_id)
             self._settle()
 
     # --- telling
