@@ -38,9 +38,9 @@ if sys.platform == "win32":
         unlock(descriptor, byte)
         return False
 
-    def is_any_locked(descriptor: int, first: int, length: int) -> bool:  # noqa: ARG001
-        """Whether another process holds one of the bytes; cannot be told here."""
-        return False
+    def lock_when_free(descriptor: int, byte: int) -> bool:
+        """Nobody is woken here: say whether it was free."""
+        return try_lock(descriptor, byte)
 
     def holder_pid(descriptor: int, byte: int) -> int:  # noqa: ARG001 - cannot be told here
         """The process that holds the byte; 0 when nobody does, or it cannot be told."""
@@ -71,11 +71,19 @@ else:
 
     def is_locked(descriptor: int, byte: int) -> bool:
         """Whether another process holds the byte. Asked, not tried: two who try see each other."""
-        return is_any_locked(descriptor, byte, 1)
+        return _lock_of_others(descriptor, byte, 1)[0] != fcntl.F_UNLCK
 
-    def is_any_locked(descriptor: int, first: int, length: int) -> bool:
-        """Whether another process holds one of the bytes; a length of 0 is all from the first."""
-        return _lock_of_others(descriptor, first, length)[0] != fcntl.F_UNLCK
+    def lock_when_free(descriptor: int, byte: int) -> bool:
+        """Wait for the byte, however long; say whether it is locked now.
+
+        False: the system takes processes that wait for each other's threads for a deadlock (EDEADLK
+        of fcntl(2)), or the descriptor was closed meanwhile.
+        """
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX, 1, byte)
+        except OSError:
+            return False
+        return True
 
     def holder_pid(descriptor: int, byte: int) -> int:
         """The other process that holds the byte; 0 when nobody does, or it cannot be told.

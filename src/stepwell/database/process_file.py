@@ -77,6 +77,7 @@ class ProcessFile:
 
     def close(self) -> None:
         """Close the descriptors, and so drop every lock."""
+        self.gate.close()
         os.close(self._gate_descriptor)
         if self._owners_descriptor is not None:
             os.close(self._owners_descriptor)

@@ -210,7 +210,7 @@ class SqliteDialect(Dialect):
     def enter(self, what: str) -> None:
         """Through the gate, see ``gate.py``."""
         options = self._options
-        self._gate.enter(self._clock, options.gate_timeout_s, options.owner, what)
+        self._gate.enter(options.gate_timeout_s, options.owner, what)
 
     def leave(self) -> None:
         """Let the next one in."""

@@ -218,7 +218,7 @@ class SqliteCopies(Copies):
         """Behind the writer gate: nobody of Stepwell's writes, and no owner can be added."""
         process = PROCESS_FILES.share(str(self._path), self._dialect.driver_name)
         try:
-            process.gate.enter(self._clock, self._options.gate_timeout_s, self._options.owner, what)
+            process.gate.enter(self._options.gate_timeout_s, self._options.owner, what)
             self._is_alone = True
             try:
                 yield process

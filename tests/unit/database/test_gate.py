@@ -8,17 +8,21 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from subprocess import Popen
 from threading import Barrier, Thread
 
 import pytest
 
-from stepwell.database.bytelock import is_any_locked
 from stepwell.database.connect import Database, open_database
 from stepwell.database.dialect import DatabaseOptions
-from stepwell.database.gate import _QUEUE_BYTE, GIVES_WAY_AFTER_S, OVERTAKES_EVERY, Turn
+from stepwell.database.gate import Turn
 from stepwell.errors import DatabaseBusy
 from tests.unit.database.statements import ADD, ALL, line_of, program, row, tell
+
+on_linux = pytest.mark.skipif(
+    not Path("/proc/locks").exists(), reason="the system does not tell who waits"
+)
 
 HOLDER = """
 import sys
@@ -35,15 +39,17 @@ with open_database(sys.argv[1], options=DatabaseOptions(owner="the night run")) 
 
 WAITER = """
 import sys
-from stepwell.database import gate
 from stepwell.database.connect import open_database
-gate.OVERTAKES_EVERY = int(sys.argv[2])
 with open_database(sys.argv[1]) as database:
     print("ready", flush=True)
     sys.stdin.readline()
-    with database.write() as transaction:
-        transaction.connection.execute("INSERT INTO item (id, name) SELECT count(*), 'x' FROM item")
-        answer = transaction.connection.execute("SELECT count(*) FROM item").fetchone()[0]
+    try:
+        with database.write() as transaction:
+            sql = "INSERT INTO item (id, name) SELECT 10 + count(*), 'x' FROM item"
+            transaction.connection.execute(sql)
+            answer = transaction.connection.execute("SELECT count(*) FROM item").fetchone()[0]
+    except KeyboardInterrupt:
+        answer = "interrupted"
     print(answer, flush=True)
 """
 
@@ -53,25 +59,33 @@ def impatient(url: str) -> Database:
 
 
 @contextmanager
-def waiters(url: str, count: int, overtakes_every: int) -> Iterator[list[Popen[str]]]:
+def waiters(url: str, count: int) -> Iterator[list[Popen[str]]]:
     """Programs that write one row each, once told, and print the how manyth it is."""
     with ExitStack() as programs:
-        started = [
-            programs.enter_context(program(WAITER, url, str(overtakes_every))) for _ in range(count)
-        ]
+        started = [programs.enter_context(program(WAITER, url)) for _ in range(count)]
         assert ["ready"] * count == [line_of(waiter) for waiter in started]
         yield started
 
 
 def queue(database: Database, waiter: Popen[str]) -> None:
     """Have the program ask for the gate, and wait until it has its place in the queue."""
-    descriptor = database.dialect._file._gate_descriptor
-    place = _QUEUE_BYTE + int(time.monotonic() * 1e6)
+    asked = waiting(database)
     tell(waiter)
+    until(lambda: waiting(database) > asked)
+
+
+def until(holds: Callable[[], bool]) -> None:
     end = time.monotonic() + 30
-    while not is_any_locked(descriptor, place, 0):
+    while not holds():
         assert time.monotonic() < end
         time.sleep(0.001)
+
+
+def waiting(database: Database) -> int:
+    """How many wait for a lock on the gate file, as the system knows it."""
+    inode = os.fstat(database.dialect._file._gate_descriptor).st_ino
+    lines = Path("/proc/locks").read_text().splitlines()
+    return sum("->" in line and f":{inode} " in line for line in lines)
 
 
 def in_threads(count: int, work: Callable[[int], None]) -> None:
@@ -202,31 +216,94 @@ def test_a_stopped_holder_keeps_the_gate(sqlite: Database, sqlite_url: str) -> N
         assert "left" == line_of(holder)
 
 
-def test_processes_give_way_to_those_who_have_waited_for_longer(
+@on_linux
+def test_processes_get_their_turn_in_the_order_in_which_they_asked(
     sqlite: Database, sqlite_url: str
 ) -> None:
-    with waiters(sqlite_url, 3, overtakes_every=1 << 60) as asked:
+    with waiters(sqlite_url, 3) as asked:
         with sqlite.write():
             for waiter in asked:
                 queue(sqlite, waiter)
-                time.sleep(GIVES_WAY_AFTER_S)
 
         assert ["1", "2", "3"] == [line_of(waiter) for waiter in asked]
 
 
+@on_linux
 def test_a_process_that_is_stopped_while_it_waits_holds_nobody_up(
     sqlite: Database, sqlite_url: str
 ) -> None:
-    with waiters(sqlite_url, 2, overtakes_every=OVERTAKES_EVERY) as (stopped, other):
+    with waiters(sqlite_url, 2) as (stopped, other):
         with sqlite.write():
             queue(sqlite, stopped)
             os.kill(stopped.pid, signal.SIGSTOP)
+            until(lambda: not waiting(sqlite))  # It has lost its place.
             queue(sqlite, other)
         assert "1" == line_of(other)
         sqlite.run(lambda t: t.execute(ADD, row(7)))
         os.kill(stopped.pid, signal.SIGCONT)
 
         assert "3" == line_of(stopped)
+
+
+def test_what_comes_when_nobody_wants_it_any_more_is_given_back(
+    sqlite: Database, sqlite_url: str
+) -> None:
+    """Method: one waits in vain, then the holder leaves, and another process must get in."""
+    with program(HOLDER, sqlite_url) as holder, impatient(sqlite_url) as database:
+        assert "inside" == line_of(holder)
+        for _ in range(3):
+            with pytest.raises(DatabaseBusy):
+                database.run(lambda t: None)
+        tell(holder)
+        assert "left" == line_of(holder)
+        with waiters(sqlite_url, 1) as (waiter,):
+            tell(waiter)
+            assert "2" == line_of(waiter)
+        database.run(lambda t: t.execute(ADD, row(9)))
+
+
+def test_ctrl_c_ends_the_wait(sqlite: Database, sqlite_url: str) -> None:
+    with program(HOLDER, sqlite_url) as holder:
+        assert "inside" == line_of(holder)
+        with program(WAITER, sqlite_url) as waiter:
+            assert "ready" == line_of(waiter)
+            queue(sqlite, waiter)
+            os.kill(waiter.pid, signal.SIGINT)
+            assert "interrupted" == line_of(waiter)
+            tell(holder)
+            assert "left" == line_of(holder)
+            assert 0 == waiter.wait(30)
+
+
+CROSSED = """
+import sys
+from threading import Thread
+from stepwell.database.connect import open_database
+mine, other = sys.argv[1:]
+with open_database(mine) as held, open_database(other) as wanted:
+    with held.write():
+        print("inside", flush=True)
+        thread = Thread(target=lambda: wanted.run(lambda t: None))
+        thread.start()
+        sys.stdin.readline()
+    thread.join()
+    print("through", flush=True)
+"""
+
+
+@on_linux
+def test_processes_whose_threads_wait_for_each_other_are_no_deadlock(
+    sqlite: Database, sqlite_url: str, tmp_path: Path
+) -> None:
+    """Goal: the system refuses such a wait (EDEADLK): it knows processes only."""
+    with open_database(f"sqlite:///{tmp_path}/other.db") as other:
+        urls = (sqlite_url, f"sqlite:///{other.path}")
+        with program(CROSSED, *urls) as one, program(CROSSED, *reversed(urls)) as another:
+            assert ["inside", "inside"] == [line_of(one), line_of(another)]
+            until(lambda: waiting(sqlite) + waiting(other) > 0)
+            tell(one)
+            tell(another)
+            assert ["through", "through"] == [line_of(one), line_of(another)]
 
 
 def test_a_program_that_does_not_know_the_gate_is_waited_for(
