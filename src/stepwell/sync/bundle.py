@@ -323,8 +323,7 @@ class LinesHash:
 
     def add(self, line: bytes) -> None:
         """The next line, without its end."""
-        self._sha256.update(line)
-        self._sha256.update(b"\n")
+        self._sha256.update(line + b"\n")
 
     def hex(self) -> str:
         """64 hexadecimal digits."""

@@ -6,20 +6,19 @@ rows beyond ``last_lsn`` belong to a group that is still being sealed, and nobod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
-from sys import intern
 from typing import Any
 
-import msgspec
 from sqlalchemy import bindparam, func, insert, select
 
 from stepwell.database.connect import Database
 from stepwell.database.prepared import Prepared, Row
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.sync import versions
-from stepwell.sync.change import NULL, Change, Lineage, RowKey, Version
+from stepwell.sync.change import Change, RowKey, Version
+from stepwell.sync.log_rows import change_of, row_of
 from stepwell.sync.peers import SyncNode, lock_node, own_node, save_log_state
 from stepwell.sync.policy import stored_policy
 from stepwell.sync.sealing import Sealer
@@ -120,7 +119,7 @@ class LogWriter:
         return self._append(_in_order(row))
 
     def _add(self, change: Change, source_node: str) -> int:
-        return self._append(_row(change, self.last_lsn + 1, source_node))
+        return self._append(row_of(change, self.last_lsn + 1, source_node))
 
     def _append(self, row: Row) -> int:
         self.last_lsn += 1
@@ -274,7 +273,7 @@ def read_changes(
 ) -> list[Change]:
     """A page of the log: changes behind ``after_lsn``, at most up to ``until_lsn``."""
     rows = reader.fetch_all(_READ, {"after": after_lsn, "until": until_lsn, "limit": limit})
-    return [_change(row) for row in rows]
+    return [change_of(row) for row in rows]
 
 
 def changes_of(
@@ -303,7 +302,7 @@ def read_group(reader: Reader, origin: str, epoch: int, seq: int) -> Iterator[Ch
             _GROUP,
             {"origin": origin, "epoch": epoch, "seq": seq, "after": after, "limit": READ_AT_ONCE},
         )
-        yield from map(_change, rows)
+        yield from map(change_of, rows)
         if len(rows) < READ_AT_ONCE:
             return
         after = rows[-1][0]
@@ -314,62 +313,3 @@ def _go_on(transaction: Transaction, writer: LogWriter) -> None:
     row = transaction.fetch_one(_LAST)
     if row is not None and row[0] is not None:
         writer.last_lsn = max(writer.last_lsn, row[0])
-
-
-def _row(change: Change, lsn: int, source_node: str) -> Row:
-    """In the order of the columns, which is that of the fields."""
-    return (
-        lsn,
-        change.tx_id,
-        change.table_name,
-        str(change.pk_json, "utf-8"),
-        change.op,
-        _text(change.payload),
-        _text(change.before),
-        change.tombstone,
-        change.created_at,
-        source_node,
-        change.origin,
-        change.epoch,
-        change.seq,
-        change.hlc,
-        change.authority,
-        change.base,
-        change.causal_length,
-        change.new_base,
-        change.new_causal_length,
-        change.boundary,
-        change.schema,
-        _json(change.resolves),
-        _json(change.lineage),
-        _json(change.extra),
-    )
-
-
-def _text(raw: msgspec.Raw) -> str | None:
-    return None if raw is NULL or raw == NULL else str(raw, "utf-8")
-
-
-def _json(value: object) -> str | None:
-    return msgspec.json.encode(value).decode() if value else None
-
-
-_resolves = msgspec.json.Decoder(tuple[str, ...])
-_lineage = msgspec.json.Decoder(Lineage)
-_extra = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_FIELDS: Sequence[str] = Change.__struct_fields__
-
-
-def _change(row: Row) -> Change:
-    values = dict(zip(_FIELDS, row, strict=True))
-    values["pk_json"] = msgspec.Raw(values["pk_json"].encode())
-    for name in ("payload", "before"):
-        text = values[name]
-        values[name] = NULL if text is None else msgspec.Raw(text.encode())
-    # A default is left out of a line, and of a hash, only when it is the very object.
-    values["boundary"] = intern(values["boundary"])
-    resolves, lineage, extra = values["resolves"], values["lineage"], values["extra"]
-    values["resolves"] = () if resolves is None else _resolves.decode(resolves)
-    values["lineage"] = None if lineage is None else _lineage.decode(lineage)
-    values["extra"] = None if extra is None else _extra.decode(extra)
-    return Change(**values)
