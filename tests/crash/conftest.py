@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             called = getattr(item, "callspec", None)
             share = called.params.get("share", 0) if called is not None else 0
             is_whole = "sqlite3" in item.name and "first_opening" not in item.name
-            if share and (share % 2 or not is_whole):
+            if share and (share % 4 or not is_whole):
                 item.add_marker(pytest.mark.slow)
         if name in SQLITE_ALONE and "postgresql" in item.name:
             item.add_marker(pytest.mark.slow)

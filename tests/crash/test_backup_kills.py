@@ -26,7 +26,7 @@ PRUNE = "tests.support.backups:prune"
 CREATE_DATABASE = "tests.support.processes:create"
 
 # All of the points in `make test-all`, a share of each kind in every run.
-SHARES = [0, *(pytest.param(share, marks=pytest.mark.slow) for share in (1, 2))]
+SHARES = [0, *(pytest.param(share, marks=pytest.mark.slow) for share in range(1, 6))]
 
 OLD, NEW = 5, 3  # Rows of the application's table: in the database, and in the copy.
 CHANGING = ("VACUUM", "COMMIT", "PRAGMA wal_checkpoint", "PRAGMA journal_mode", "ALTER", "DROP")

@@ -22,7 +22,7 @@ OPEN_AND_RUN = "tests.support.processes:open_and_run_a_step"
 RUN = "tests.support.processes:run_small_job"
 RECOVER_AND_RUN = "tests.support.processes:recover_and_run_small_job"
 
-SHARES = range(4)  # Of the points, so that workers can divide them and no test takes long.
+SHARES = range(8)  # Of the points, so that workers can divide them and no test takes long.
 
 
 @pytest.mark.parametrize("share", SHARES)

@@ -36,7 +36,7 @@ def left(url: str) -> tuple[list[int], list[Any]]:
         return [n // of for n, of in zip(rows, TABLES.values(), strict=True)], examine(reader)
 
 
-@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [13, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_at_any_statement_of_a_purge_leaves_whole_instances(
     stride: int, databases: Databases, warm_parent: WarmParent
 ) -> None:

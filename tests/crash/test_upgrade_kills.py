@@ -14,7 +14,7 @@ STATEMENTS_MAX = 200  # Far behind the commit.
 AROUND_THE_COMMIT = [KillPoint(1, "before", "COMMIT"), KillPoint(1, "after", "COMMIT")]
 
 
-@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
 def test_an_end_at_any_statement_of_an_upgrade_leaves_the_old_state_or_the_new_one(
     stride: int, databases: Databases, warm_parent: WarmParent
 ) -> None:
