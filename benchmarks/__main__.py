@@ -14,7 +14,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from benchmarks import bare, change_log, cluster, history, locks, ours
+from benchmarks import bare, change_log, cluster, history, locks, looking, ours
 from benchmarks.measure import ROUNDS, Row, compare, fresh_folder
 
 JOBS = 200
@@ -210,6 +210,7 @@ def main() -> None:
             print(row(), flush=True)
         for line in locks.paced_lines():
             print(line, flush=True)
+        print(looking.status_row(), flush=True)
         for line in csv_rows(source):
             print(line, flush=True)
         print(change_log.capture_row(), flush=True)
