@@ -55,9 +55,10 @@ class ByteWaiter:
 
     def close(self) -> None:
         """End the thread; the caller closes the file, and so drops the lock."""
-        self._closed.set()
-        if self._thread is not None and not self._is_waiting:
-            self._asked.release()
+        with self._state:
+            self._closed.set()
+            if self._thread is not None and not self._is_waiting:
+                self._asked.release()
 
     def _begin(self) -> None:
         if self._thread is None:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import Popen
 from threading import Barrier, Thread
+from threading import enumerate as enumerate_threads
 
 import pytest
 
@@ -18,6 +19,7 @@ from stepwell.database.connect import Database, open_database
 from stepwell.database.dialect import DatabaseOptions
 from stepwell.database.gate import Turn
 from stepwell.errors import DatabaseBusy
+from tests.unit.database.conftest import make_item_table
 from tests.unit.database.statements import ADD, ALL, line_of, program, row, tell
 
 on_linux = pytest.mark.skipif(
@@ -260,6 +262,25 @@ def test_what_comes_when_nobody_wants_it_any_more_is_given_back(
             tell(waiter)
             assert "2" == line_of(waiter)
         database.run(lambda t: t.execute(ADD, row(9)))
+
+
+def test_the_thread_that_waits_ends_with_the_last_user_of_the_file(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/item.db"
+    with open_database(url) as database:
+        make_item_table(database)
+        with program(HOLDER, url) as holder:
+            assert "inside" == line_of(holder)
+            before = set(enumerate_threads())
+            asked = Thread(target=lambda: database.run(lambda t: None))
+            asked.start()
+            until(lambda: len(set(enumerate_threads()) - before) == 2)
+            (thread,) = set(enumerate_threads()) - before - {asked}
+            tell(holder)
+            asked.join(30)
+        assert thread.is_alive()
+    thread.join(30)
+
+    assert not thread.is_alive()
 
 
 def test_ctrl_c_ends_the_wait(sqlite: Database, sqlite_url: str) -> None:
