@@ -6,7 +6,6 @@ import json
 import logging
 import re
 import shutil
-import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -486,20 +485,3 @@ def test_nothing_listens_and_no_tls(
         shop.sync.push(url="http://127.0.0.1:1")
     with pytest.raises(PeerRefused, match="cannot speak TLS"):
         shop.sync.push(url=impostor.replace("http:", "https:"))
-
-
-def test_a_certificate_that_nobody_vouches_for_is_not_trusted(
-    shop: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Method: the handshake says what it says for a certificate that no authority has signed."""
-
-    def refuse(*_: Any, **__: Any) -> Any:
-        error = ssl.SSLCertVerificationError(1, "self-signed certificate")
-        error.verify_message = "self-signed certificate"
-        raise error
-
-    monkeypatch.setattr("http.client.HTTPSConnection.connect", refuse)
-    with pytest.raises(PeerRefused, match=r"cannot trust .*self-signed") as refused:
-        shop.sync.push(url="https://head-office.example")
-
-    assert "SSL_CERT_FILE" in refused.value.hint

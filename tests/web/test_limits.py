@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import ssl
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
@@ -25,6 +23,7 @@ from stepwell.web import body, connection, rates
 from stepwell.web.app import make_app
 from stepwell.web.rates import Rates
 from stepwell.web.server import Server, refuse_plain
+from tests.support.certificates import self_signed, with_openssl
 from tests.web.client import HERE, Client
 
 WAIT_S = 30
@@ -241,16 +240,9 @@ def test_tls_can_be_required_for_all_but_this_machine() -> None:
     refuse_plain("127.0.0.1", require_tls=True, has_certificate=False)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl")
+@with_openssl
 def test_with_a_certificate_only_tls_is_spoken(tmp_path: Path) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-        f" -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout {key}"
-        f" -out {certificate}".split(),
-        check=True,
-        capture_output=True,
-    )
+    certificate, key = self_signed(tmp_path, "DNS:localhost")
     trusting = ssl.create_default_context(cafile=str(certificate))
     with (
         Node.open(replace(Settings(f"sqlite:///{tmp_path}/a.db"), folder=tmp_path)) as node,

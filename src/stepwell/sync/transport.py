@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 import ssl
 import zlib
@@ -33,6 +34,8 @@ BLOCK_BYTES = 64 * 1024
 _PROBLEM_BYTES_MAX = 64 * 1024
 _AGAIN = (408, 425, 429)
 _CUT = "the connection was cut"
+_EXPIRED = 10  # As OpenSSL numbers what is wrong with a certificate.
+_OTHER_NAMES = (62, 64)
 
 logger = logging.getLogger("stepwell.sync")
 
@@ -172,7 +175,7 @@ class Transport:
         except ssl.SSLCertVerificationError as error:
             raise PeerRefused(
                 f"cannot trust {address.shown!r}: {error.verify_message or 'its certificate'}",
-                hint="the variable SSL_CERT_FILE names a file of certificates to trust",
+                hint=_trust_hint(error),
                 fields={"url": address.shown},
             ) from error
         except ssl.SSLEOFError as error:
@@ -309,6 +312,17 @@ def _problem(response: HTTPResponse) -> tuple[str, dict[str, Any]]:
         return f"it answers {response.status}: {found['message']}", found
     except (ValueError, KeyError, TypeError):
         return f"it answers {response.status} {response.reason}", {}
+
+
+def _trust_hint(error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in _OTHER_NAMES:
+        return "name the hub in the URL as its certificate does"
+    if error.verify_code == _EXPIRED:
+        return "is the clock right here? Else the hub needs a new one, `stepwell serve --tls-cert`"
+    named = os.environ.get("SSL_CERT_FILE", "")  # OpenSSL passes over a file that is not there.
+    if named and not Path(named).is_file():
+        return f"the variable SSL_CERT_FILE names {named!r}, and there is no such file"
+    return "the variable SSL_CERT_FILE names a file of certificates to trust"
 
 
 def _retry_after(response: HTTPResponse) -> float:
