@@ -71,6 +71,7 @@ def test_a_certificate_is_trusted_when_it_is_named_and_bears_the_name(
         assert 2 == len(rows_of(node.database, "visit", "id"))
 
 
+@pytest.mark.slow
 def test_push_and_pull_with_serve_and_its_certificate(
     nodes: tuple[Node, Node], tmp_path: Path
 ) -> None:

@@ -1,7 +1,8 @@
 """Requests to a hub: tried again when the connection or the hub fails, never when it refuses.
 
 Guarantees: an answer is whole or it was not there; what is sent again is the same bytes; after a
-refusal (4xx) nothing is sent again; a redirection is not followed, so a token goes nowhere else.
+refusal (4xx) nothing is sent again; a redirection is not followed, so a token goes nowhere else; a
+stop ends a request wherever it is, see :mod:`.line`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import socket
 import ssl
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTP_PORT, HTTPS_PORT, HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlencode
@@ -21,6 +22,7 @@ from urllib.parse import urlencode
 from stepwell.clock import Clock
 from stepwell.database.durable import disk_refusal
 from stepwell.errors import PeerRefused, PeerUnreachable
+from stepwell.sync.line import Line
 from stepwell.sync.remote import Address
 
 T = TypeVar("T")
@@ -144,34 +146,31 @@ class Transport:
     def _once(
         self, method: str, target: str, file: Path | None, take: Callable[[HTTPResponse], T]
     ) -> T:
-        connection = self._connected()
+        address = self._address
         try:
-            with self._answer(connection, method, target, file) as response:
-                if response.status >= 500 or response.status in _AGAIN:
-                    raise _Again(_problem(response)[0], _retry_after(response))
-                if response.status != 200:
-                    raise self._refused(response)
-                if response.length is None and not response.chunked:
-                    # Its head was cut: what is left of it looks whole.
-                    raise _Again(_CUT)
-                return take(response)
+            with Line(address.host, address.port, within_s=CONNECT_S, go_on=self._go_on) as line:
+                if address.is_encrypted:
+                    self._encrypt(line)
+                line.be_patient(ANSWER_S)
+                with self._answer(line, method, target, file) as response:
+                    return self._taken(response, take)
         except (OSError, HTTPException) as error:
             raise _Again(_reason(error)) from error
-        finally:
-            connection.close()
 
-    def _connected(self) -> HTTPConnection:
+    def _taken(self, response: HTTPResponse, take: Callable[[HTTPResponse], T]) -> T:
+        if response.status >= 500 or response.status in _AGAIN:
+            raise _Again(_problem(response)[0], _retry_after(response))
+        if response.status != 200:
+            raise self._refused(response)
+        if response.length is None and not response.chunked:
+            # Its head was cut: what is left of it looks whole.
+            raise _Again(_CUT)
+        return take(response)
+
+    def _encrypt(self, line: Line) -> None:
         address = self._address
-        connection: HTTPConnection
-        if address.is_encrypted:
-            context = ssl.create_default_context()
-            connection = HTTPSConnection(
-                address.host, address.port, timeout=CONNECT_S, context=context
-            )
-        else:
-            connection = HTTPConnection(address.host, address.port, timeout=CONNECT_S)
         try:
-            connection.connect()
+            line.encrypt(ssl.create_default_context(), address.host)
         except ssl.SSLCertVerificationError as error:
             raise PeerRefused(
                 f"cannot trust {address.shown!r}: {error.verify_message or 'its certificate'}",
@@ -186,15 +185,12 @@ class Transport:
                 hint="is it the hub's port, and does the hub serve https?",
                 fields={"url": address.shown},
             ) from error
-        except OSError as error:
-            raise _Again(_reason(error)) from error
-        assert connection.sock is not None
-        connection.sock.settimeout(ANSWER_S)
-        return connection
 
-    def _answer(
-        self, connection: HTTPConnection, method: str, target: str, file: Path | None
-    ) -> HTTPResponse:
+    def _answer(self, line: Line, method: str, target: str, file: Path | None) -> HTTPResponse:
+        address = self._address
+        connection = HTTPConnection(address.host, address.port)
+        connection.default_port = HTTPS_PORT if address.is_encrypted else HTTP_PORT
+        connection.sock = line
         headers = {
             "Authorization": f"Bearer {self._token}",
             "Accept-Encoding": "gzip",
