@@ -165,6 +165,9 @@ def test_the_desk_settles_what_waits_for_a_person(shop: Here, main: Here) -> Non
     main.call("sync", "conflicts", "show", "99").refused(2, "there is none of this id")
     main.call("sync", "quarantine", "drop", "99").refused(2, "there is none of this id")
     main.done("sync", "conflicts", "resolve", number, "--value", "n=15")
+    main.call("sync", "conflicts", "resolve", number, "--take", "ours").refused(
+        4, "it is resolved by", "values: main.1.", "reopen"
+    )
     assert [(1, 15)] == rows(main, VISITS)
     assert "nothing is in quarantine" in main.done("sync", "quarantine", "list").out
     assert "nothing is in quarantine" in main.done("sync", "quarantine", "retry").out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -270,11 +271,39 @@ def test_the_desk_settles_what_waits_for_a_person(desk: Client) -> None:
         assert ["take"] == list(refused["fields"]["parameters"])
     settled = desk.post(f"{one}/resolve", {"values": {"n": 15}}).json
     assert ("resolved", "operator") == (settled["status"], settled["resolved_by"])
+    assert f"resolved values: {settled['resolution'].split()[1]}" == settled["state"]
     assert {"quarantine": [], "next_before": None} == desk.get("/api/quarantine").json
     assert 1 == len(desk.get("/api/quarantine?closed=true").json["quarantine"])
     assert "waiting" == desk.post(f"{one}/reopen").json["status"]
     desk.post(f"{one}/reopen").refused(409, "cannot_resolve")
     desk.post(f"{group}/drop").refused(409, "cannot_resolve")
+
+
+@pytest.mark.parametrize("expects", [True, False])
+def test_of_two_who_settle_a_conflict_at_once_the_second_is_told(
+    desk: Client, *, expects: bool
+) -> None:
+    """Goal: nothing is overwritten silently; who has read what was decided may decide otherwise."""
+    one = "/api/conflicts/1"
+    expected = {"expect": desk.get(one).json["state"]} if expects else {}
+    with ThreadPoolExecutor(2) as both:
+        answers = list(
+            both.map(
+                lambda take: desk.post(f"{one}/resolve", {"take": take, **expected}),
+                ("ours", "theirs"),
+            )
+        )
+    [settled], [late] = ([each for each in answers if each.status == s] for s in (200, 409))
+    refused = late.refused(409, "cannot_resolve")
+    now = desk.get(one).json
+
+    assert settled.json == now
+    assert now["resolution"] in refused["message"]
+    assert "resolved by operator" in refused["message"]
+    assert now["state"] == refused["fields"]["state"]
+    otherwise = {"take": "ours", "expect": now["state"]}
+    assert 200 == desk.post(f"{one}/resolve", otherwise).status
+    desk.post(f"{one}/resolve", otherwise).refused(409, "cannot_resolve")
 
 
 def test_what_is_in_quarantine_is_given_up_or_tried_again(desk: Client) -> None:

@@ -85,6 +85,7 @@ def conflict_json(found: Conflict) -> dict[str, Any]:
         "index": found.index_name,
         "policy": found.policy,
         "status": found.status,
+        "state": found.state,
         "winner": found.winner,
         "base": image(found.base),
         "ours": image(found.ours),

@@ -117,11 +117,12 @@ class Receiving(Door):
     ) -> Resolved:
         """Settle a conflict: a transaction of this node, which travels like any other.
 
-        ``expected_state`` is the ``state`` of the conflict that somebody has read.
+        ``expected_state`` is the ``state`` of the conflict that somebody has read; without it
+        what a person has decided stays.
 
         Raises:
             NoSuchConflict: there is none of this id.
-            CannotResolve: it cannot be settled so, or its state is another one by now.
+            CannotResolve: it cannot be settled so, or somebody has decided it meanwhile.
         """
         return self._apply(
             lambda applier: resolve(

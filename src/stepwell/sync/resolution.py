@@ -51,11 +51,12 @@ def resolve(
     values: Values | None = None,
     expected_state: str | None = None,
 ) -> Resolved:
-    """Decide a conflict, also one that a policy or a person has decided before.
+    """Decide a conflict that waits, or that a policy has decided.
 
     ``ours`` keeps what is here, ``theirs`` takes what came. ``values`` are columns of the row; with
     two rows that claim one unique value, columns of the row that is here, which gives way by them.
-    ``expected_state`` is the conflict's when somebody has read it.
+    What a person has decided is decided otherwise only by who has read it: ``expected_state`` is
+    the conflict's ``state`` at that moment, and nothing is done when it is another one by now.
 
     Raises:
         NoSuchConflict: there is none of this id.
@@ -63,9 +64,7 @@ def resolve(
         CannotResolve: the rows cannot be so; nothing may be committed then.
     """
     conflict = get_conflict(applier.transaction, conflict_id)
-    if expected_state not in (None, conflict.state):
-        by = f" by {conflict.resolved_by}" if conflict.resolved_by else ""
-        raise _refused(conflict, f"it is {conflict.status}{by} since it was read")
+    _refuse_a_second_word(conflict, expected_state)
     table = get_table(applier.transaction, conflict.table_name)
     if (take == "values") != bool(values):
         raise _refused(conflict, "values must be given to take them, and only then")
@@ -113,6 +112,17 @@ def reopen(transaction: Transaction, conflict_id: int, *, at: datetime, actor: s
     record_audit(
         transaction, at=at, actor=actor, action="reopen", subject=f"conflict {conflict_id}"
     )
+
+
+def _refuse_a_second_word(conflict: Conflict, expected_state: str | None) -> None:
+    """Of two people who decide at once, the second is told what the first has decided."""
+    by = f" by {conflict.resolved_by}" if conflict.resolved_by else ""
+    how = f", {conflict.resolution}" if conflict.resolution else ""
+    if expected_state is None and conflict.status == "resolved":
+        hint = f"`stepwell sync conflicts reopen {conflict.conflict_id}`, then decide it otherwise"
+        raise _refused(conflict, f"it is resolved{by}{how}", hint=hint)
+    if expected_state not in (None, conflict.state):
+        raise _refused(conflict, f"it is {conflict.status}{by} since it was read{how}")
 
 
 class _Decision:
@@ -212,9 +222,11 @@ def _new_key(applier: Applier, change: Change) -> RowKey | None:
     return row_key(table.shape, change.new_values())
 
 
-def _refused(conflict: Conflict, fact: str, *, verb: str = "resolve") -> CannotResolve:
+def _refused(
+    conflict: Conflict, fact: str, *, verb: str = "resolve", hint: str = ""
+) -> CannotResolve:
     return CannotResolve(
         f"cannot {verb} conflict {conflict.conflict_id} of table {conflict.table_name!r}: {fact}",
-        hint=f"`stepwell sync conflicts show {conflict.conflict_id}`",
-        fields={"conflict_id": conflict.conflict_id},
+        hint=hint or f"`stepwell sync conflicts show {conflict.conflict_id}`",
+        fields={"conflict_id": conflict.conflict_id, "state": conflict.state},
     )

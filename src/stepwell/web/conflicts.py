@@ -53,12 +53,17 @@ def resolve(
     caller: Operator,
     asked: Annotated[Resolving, body(Resolving)],
 ) -> Json:
-    """Settle a conflict that waits; what is chosen travels to all nodes like any other change."""
+    """Settle a conflict; what is chosen travels to all nodes like any other change.
+
+    Of two people who decide it at once the second gets a 409 that says what the first has decided.
+    """
     if (asked.take is None) == (asked.values is None):
         raise refused("take", "either it or 'values' must be given", example='{"take": "ours"}')
     values = None if asked.values is None else _values(asked.values)
     take = asked.take or "values"
-    face.node.sync.resolve(conflict_id, take=take, values=values, actor=caller.actor)
+    face.node.sync.resolve(
+        conflict_id, take=take, values=values, expected_state=asked.expect, actor=caller.actor
+    )
     return conflict_json(face.node.sync.get_conflict(conflict_id))
 
 

@@ -106,10 +106,14 @@ class Purging(Document, frozen=True):
 
 
 class Resolving(Document, frozen=True):
-    """Whose image the row shall have; or `values`, as files of changes write them."""
+    """Whose image the row shall have; or `values`, as files of changes write them.
+
+    `expect` is the `state` that somebody has read; without it what a person has decided stays.
+    """
 
     take: Literal["ours", "theirs"] | None = None
     values: Parameters | None = None
+    expect: str | None = None
 
 
 def body(kind: type[D]) -> Any:
