@@ -16,6 +16,7 @@ from stepwell.doctor.examine import examine
 from stepwell.errors import LostLock
 from stepwell.jsl.source import load_job_files
 from stepwell.settings import Settings, load_settings
+from stepwell.web import examination
 from stepwell.web.app import make_app
 from tests.support.sync_nodes import send
 from tests.web.client import Client
@@ -112,13 +113,19 @@ def test_a_finding_is_shown_planned_and_repaired(client: Client, node: Node) -> 
     assert Path(repaired["copy"]).exists()
 
 
-def test_one_examination_at_a_time(client: Client, node: Node) -> None:
+def test_one_examination_at_a_time(
+    client: Client, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: who comes second is refused; a page shows what was found before."""
     app = make_app(node)
-    with app.state.face.examining:
+    monkeypatch.setattr(examination, "PATIENCE_S", 0.01)
+    with app.state.face.examination.alone("repair"):
         busy = Client(app).get("/api/doctor")
+        page = Client(app).get("/")
 
     assert "1" == busy.headers["retry-after"]
     busy.refused(503, "database_busy")
+    assert 200 == page.status
     assert 200 == Client(app).get("/api/doctor?quick=true").status
 
 

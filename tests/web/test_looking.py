@@ -138,6 +138,10 @@ def test_findings_are_looked_for_now_and_then(node: Node, monkeypatch: pytest.Mo
     found = [examination.findings() for _ in range(3)]
     at_s[0] = EVERY_S + 1
     examination.findings()
+    at_s[0] += EVERY_S + 1
+    with examination.alone("examine"):
+        pass  # Whoever has the doctor look spares the page its own look.
+    examination.findings()
 
     assert 2 == len(examined)
     assert found[0] == found[2]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated
 
@@ -18,7 +16,6 @@ from stepwell.database.copies import Copies, copies_of
 from stepwell.doctor.copy import folder_of
 from stepwell.doctor.doctor import fingerprint
 from stepwell.doctor.examine import examine_copy
-from stepwell.errors import DatabaseBusy
 from stepwell.execution.status import BatchStatus
 from stepwell.looks.backups import backup_json, manifest_json, proof_json
 from stepwell.looks.findings import findings_json, outcome_json, repairs_json
@@ -54,7 +51,7 @@ def examine(
 ) -> Json:
     """What is wrong, why, and what would mend it; `plan` names what a repair would do now."""
     doctor = face.node.doctor
-    with one_at_a_time(face, "examine"):
+    with face.examination.alone("examine"):
         found = doctor.examine(thorough=not quick)
     return {**findings_json(found, doctor), "plan": fingerprint(found)}
 
@@ -70,7 +67,7 @@ def show_repairs(face: Asked, _caller: Viewer) -> Json:
 def repair(face: Asked, caller: Operator, asked: Annotated[Repairing, body(Repairing)]) -> Json:
     """Make a copy, repair what can be repaired, look again; `findings` are those that are left."""
     doctor = face.node.doctor
-    with one_at_a_time(face, "repair"):
+    with face.examination.alone("repair"):
         logger.info("%s has a repair made", caller.actor)
         outcome = doctor.repair(only=asked.only, expected_plan=asked.expect, actor=caller.actor)
     return outcome_json(outcome, outcome.after, doctor)
@@ -176,20 +173,3 @@ def _now(face: Face) -> datetime:
 def _copies(face: Face) -> Copies:
     database = face.node.database
     return copies_of(database.url, clock=database.clock, options=database.options)
-
-
-@contextmanager
-def one_at_a_time(face: Face, verb: str) -> Iterator[None]:
-    """An examination reads the whole database: a second one at the same time would slow both.
-
-    Raises:
-        DatabaseBusy: the doctor is at work for somebody else.
-    """
-    if not face.examining.acquire(blocking=False):
-        raise DatabaseBusy(
-            f"cannot {verb}: the doctor is at work for somebody else", hint="try again in a moment"
-        )
-    try:
-        yield
-    finally:
-        face.examining.release()

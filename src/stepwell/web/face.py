@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from threading import Lock
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -52,12 +51,11 @@ class Face:
         on_loopback: Only this machine can reach the server.
         is_ending: Whether new work is refused.
         events: What is told to those who listen.
-        examination: What the doctor has found lately.
+        examination: The doctor at work for the web, and what it has found lately.
         form_key: Random; a form of a caller without a token proves by it that it is drawn here.
         lately: How executions went lately.
         metrics: Its numbers for Prometheus.
         rates: How often each caller has asked.
-        examining: Held while the doctor is at work for somebody.
     """
 
     node: Node
@@ -69,7 +67,6 @@ class Face:
     lately: Lately
     metrics: Metrics
     rates: Rates
-    examining: Lock = field(default_factory=Lock)
 
     @classmethod
     def of(cls, node: Node, *, on_loopback: bool, is_ending: Callable[[], bool]) -> Face:

@@ -15,7 +15,6 @@ from stepwell.doctor.repair import in_turn
 from stepwell.errors import Kind, StepwellError
 from stepwell.finding import Finding, Repair, Severity
 from stepwell.repository.repair_log import LAST_ID, list_repairs
-from stepwell.web.care import one_at_a_time
 from stepwell.web.desk.desk import Acting, Desk, Looking, invalid
 from stepwell.web.desk.words import PLACES
 from stepwell.web.documents import ID_MAX
@@ -34,7 +33,7 @@ Only = Annotated[str, Query(max_length=200, description="Only findings of this c
 def show_findings(desk: Looking, thorough: Thorough = False) -> Response:
     """What is wrong; a quick look unless asked for more."""
     # A thorough look reads everything; a quick one nobody has to wait for.
-    with one_at_a_time(desk.face, "examine") if thorough else nullcontext():
+    with desk.face.examination.alone("examine") if thorough else nullcontext():
         found = desk.face.node.doctor.examine(thorough=thorough)
     return desk.draw(
         "doctor.html",
@@ -58,7 +57,7 @@ def repair(desk: Acting) -> Response:
     try:
         if not plan:
             raise invalid("plan", "it must name the plan that was read, and is empty")
-        with one_at_a_time(desk.face, "repair"):
+        with desk.face.examination.alone("repair"):
             logger.info("%s has a repair made", desk.caller.actor)
             outcome = desk.face.node.doctor.repair(
                 only=[only] if only else None, expected_plan=plan, actor=desk.caller.actor
@@ -91,7 +90,7 @@ def show_repairs(
 
 
 def _plan(desk: Desk, only: str, problem: StepwellError | None = None) -> Response:
-    with one_at_a_time(desk.face, "examine"):
+    with desk.face.examination.alone("examine"):
         found = desk.face.node.doctor.examine()
     planned = [
         finding
