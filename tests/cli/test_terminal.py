@@ -22,8 +22,8 @@ class Terminal:
     def __init__(self, folder: Folder, *words: str, **variables: str) -> None:
         self.seen = ""
         environment = {**folder.environment, **variables, "TERM": "xterm-256color"}
-        self._pid, self._terminal = pty.fork()
-        if self._pid == 0:
+        self.pid, self._terminal = pty.fork()
+        if self.pid == 0:
             os.chdir(folder.path)
             os.execve(SCRIPT, [str(SCRIPT), *words], environment)
         size = struct.pack("HHHH", 30, 160, 0, 0)
@@ -45,7 +45,7 @@ class Terminal:
         while self._read(deadline):
             continue
         os.close(self._terminal)
-        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
     def _read(self, deadline: float) -> bool:
         ready = select.select([self._terminal], [], [], max(0, deadline - time.monotonic()))[0]

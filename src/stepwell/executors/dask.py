@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from itertools import count
+from multiprocessing import resource_tracker
 from threading import Lock, Thread
 from typing import Any
 
@@ -24,6 +25,8 @@ from stepwell.executors.worker import WorkerDied
 ANSWER_WITHIN_S = 10.0  # A scheduler at work answers a question in milliseconds.
 CLOSE_WITHIN_S = 5.0
 END_WITHIN_S = 20.0  # Worker processes that have been asked to end.
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_GOODBYE = "Failed to communicate with scheduler during heartbeat"  # With a traceback.
 WAITING = ("released", "waiting", "no-worker", "queued")  # States in which no worker has a task.
 
 logger = logging.getLogger("stepwell.runner")
@@ -235,18 +238,45 @@ _CLUSTER = _LocalCluster()
 
 def _start(workers: int) -> Any:
     distributed: Any = import_module("distributed")
-    cluster = distributed.LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        dashboard_address="127.0.0.1:0",  # Nobody asked for a page: it takes any port.
-        preload=[__name__],
-    )
+    with _born_deaf():
+        cluster = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",  # Nobody asked for a page: it takes any port.
+            preload=[__name__],
+        )
     logger.info("started a Dask cluster of %d worker processes", workers)
     return cluster
+
+
+@contextmanager
+def _born_deaf() -> Iterator[None]:
+    """A Ctrl-C on the terminal kills no worker process that has not come to ``dask_setup`` yet.
+
+    A process inherits the signals that are blocked; a thread too, and Dask starts the workers on
+    threads of its own.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where other rules hold.
+        yield
+        return
+    resource_tracker.ensure_running()  # Started later it would unblock them on its thread.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def is_worth_telling(record: logging.LogRecord) -> bool:
+    """Whether a worker of our own cluster should log it: its scheduler goes when the run does."""
+    return not str(record.msg).startswith(_GOODBYE)
 
 
 def dask_setup(worker: object) -> None:  # noqa: ARG001 - as Dask calls it
     """In a worker of our own cluster: a stop is for the parent, which asks for it in its way."""
     _log_less()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.getLogger("distributed.worker").addFilter(is_worth_telling)
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from stepwell.executors.dask import is_worth_telling
 
 PROGRAM = """
 import os, sys, warnings
@@ -23,6 +27,18 @@ if __name__ == "__main__":
         assert executor.thread_count() == 1
         print(executor.submit(calls.double, 3, plus=1).result())
 """
+
+
+def test_a_worker_tells_of_no_heartbeat_that_came_too_late() -> None:
+    """Method: Dask's own words; were they others, they would be on the terminal again."""
+    from distributed import worker
+
+    def is_told(text: str) -> bool:
+        return is_worth_telling(logging.makeLogRecord({"msg": text}))
+
+    words = "Failed to communicate with scheduler during heartbeat."
+    assert words in inspect.getsource(worker)
+    assert (False, True) == (is_told(words), is_told("Compute Failed"))
 
 
 def test_a_program_without_a_client_has_a_cluster_while_it_needs_one(tmp_path: Path) -> None:
