@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from inspect import cleandoc
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -131,7 +132,7 @@ def body(kind: type[D]) -> Any:
 def describes(kind: type[Document]) -> dict[str, Any]:
     """What the API's description says of the body."""
     schema = msgspec.json.schema_components([kind])[1][kind.__name__]
-    told = schema.pop("description")
+    told = cleandoc(schema.pop("description"))
     del schema["title"]
     return {
         "requestBody": {
