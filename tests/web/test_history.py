@@ -136,6 +136,8 @@ def ids(node: Node, where: str) -> list[int]:
         ("job=job-7", "job_name = 'job-7'"),
         ("job=rare", "job_name = 'rare'"),
         ("job=nobody", "0"),
+        ("job=rare&status=COMPLETED", "job_name = 'rare' AND status = 'COMPLETED'"),
+        ("job=job-7&status=ABANDONED", "0"),
         ("job=job-10&status=FAILED", "job_name = 'job-10' AND status = 'FAILED'"),
         ("status=FAILED", "status = 'FAILED'"),
         ("status=ABANDONED", "0"),
@@ -154,6 +156,13 @@ def test_pages_together_are_all_of_them_however_they_are_looked_for(
         before = f"&before={page['next_before']}"
 
     assert ids(node, where) == found
+
+
+@pytest.mark.parametrize("job", ["", "&job=job-7"])
+def test_of_a_rare_status_no_page_walks_the_whole_history(client: Client, job: str) -> None:
+    page = client.get(f"/api/executions?status=ABANDONED{job}").json
+
+    assert {"executions": [], "next_before": COUNT + 1 - WALKED} == page
 
 
 def test_the_last_execution_of_each_job_is_found(client: Client, node: Node) -> None:

@@ -243,17 +243,18 @@ def list_executions(
     """
     narrowed: dict[str, Any] = {"statuses": tuple(statuses), "since": since, "until": until}
     narrowed["count"] = count
-    if job_name is not None and after_id is None and _has_many_instances(reader, job_name):
+    if job_name is not None and has_many_instances(reader, job_name):
         newest = newest_execution_id(reader) + 1 if before_id is None else before_id
-        walked = _page(
-            reader, _HAS_NAME, job_name, newest, newest - WALKED_EXECUTIONS - 1, **narrowed
-        )
-        if len(walked) == count or newest <= WALKED_EXECUTIONS:
+        end = after_id or 0
+        oldest = max(newest - WALKED_EXECUTIONS - 1, end)
+        walked = _page(reader, _HAS_NAME, job_name, newest, oldest, **narrowed)
+        if len(walked) == count or oldest == end:
             return walked
     return _page(reader, _i.job_name == _job_name, job_name, before_id, after_id, **narrowed)
 
 
-def _has_many_instances(reader: Reader, job_name: str) -> bool:
+def has_many_instances(reader: Reader, job_name: str) -> bool:
+    """Whether a job has so many that they are not looked at one by one."""
     row = reader.fetch_one(FEW_INSTANCES, {"job_name_": job_name, "count_": FEW_MAX})
     return row is not None and int(row[0]) >= FEW_MAX
 

@@ -115,13 +115,16 @@ def list_executions(
 ) -> Json:
     """One page of executions, the newest first; `next_before` asks for the next one.
 
-    With `status` a request looks at 10,000 executions at most: a page may be short, or empty,
-    although there are more. There are no more when `next_before` is null.
+    With `status` a request looks at 10,000 executions at most, or at all of a job that has few: a
+    page may be short, or empty, although there are more. There are no more when `next_before` is
+    null.
     """
     with face.node.database.read() as reader:
         newest = browse.newest_execution_id(reader) + 1
         oldest = min(before or newest, newest) - browse.WALKED_EXECUTIONS
-        is_narrow = bool(status) and job is None and oldest > 1
+        is_narrow = bool(status) and oldest > 1
+        if is_narrow and job is not None:
+            is_narrow = browse.has_many_instances(reader, job)
         page = browse.list_executions(
             reader,
             job_name=job,
