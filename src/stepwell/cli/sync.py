@@ -72,7 +72,8 @@ def track(
 ) -> None:
     """Have every change of a table captured, whichever program makes it.
 
-    A second time mends its triggers after its columns have changed, and announces its rows again.
+    A second time mends its triggers after its columns have changed, and announces what they did
+    not see.
     """
     from stepwell.cli.output import Output
     from stepwell.errors import CannotTrack
@@ -89,10 +90,23 @@ def track(
             opened.sync.track(table, policy=policy, with_rows=baseline == "all") for table in tables
         ]
     if wants_json:
-        output.json({"tables": [_table_json(table, None) for table in found]})
+        output.json(
+            {
+                "tables": [
+                    {**_table_json(table, None), "uncounted": list(table.uncounted)}
+                    for table in found
+                ]
+            }
+        )
         return
     for table in found:
         output.line(f"table {table.name!r} is tracked, its key is {', '.join(table.key)}")
+        for name in table.uncounted:
+            output.line(
+                f"  counter {name!r} had no triggers for a time: what was added to it then is not"
+                " sent"
+            )
+            output.hint("`stepwell sync verify PEER` finds the rows that differ")
 
 
 @commands.command("untrack")
@@ -237,7 +251,7 @@ def _status_page(found: SyncStatus) -> Page:
         page.line("none")
         page.hint("`stepwell sync track TABLE` has the changes of a table captured")
     for name in faults:
-        page.hint(f"`stepwell sync track {name}` mends it and announces its rows again")
+        page.hint(f"`stepwell sync track {name}` mends it and announces what was missed")
     if found.peers:
         page.heading("Peers")
         acknowledged = {s.client_id: s for s in found.states if s.direction == "out"}

@@ -77,6 +77,10 @@ class ApplicationTables(ABC):
         """What it looks like; None when there is no such table or view."""
 
     @abstractmethod
+    def default(self, connection: KeptConnection, shape: TableShape, column: Column) -> Value:
+        """What a row has in a column that it leaves out; None where that is not one value."""
+
+    @abstractmethod
     def defer_foreign_keys(self, connection: KeptConnection) -> None:
         """Until the end of the transaction, as far as the database can."""
 

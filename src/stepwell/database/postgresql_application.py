@@ -27,7 +27,7 @@ from stepwell.database.postgresql_capture import (
     trigger_names,
 )
 from stepwell.database.postgresql_owners import LOCK_CLASS
-from stepwell.database.postgresql_shape import read_table, rows_of
+from stepwell.database.postgresql_shape import default_sql, read_table, rows_of
 from stepwell.database.shape import Column, TableShape, listed, quoted
 
 # The second key of the owners' locks; owners begin at 1, 0 migrates.
@@ -44,6 +44,16 @@ class PostgresqlApplicationTables(ApplicationTables):
     def table(self, connection: KeptConnection, name: str) -> TableShape | None:
         """See ``postgresql_shape.py``."""
         return read_table(connection, name)
+
+    def default(self, connection: KeptConnection, shape: TableShape, column: Column) -> Value:
+        """Read as the column is; one that is made anew for each row is no one value."""
+        sql = default_sql(connection, shape.name, column.name)
+        if sql is None:
+            return None
+        there = f"SELECT CAST(({sql}) AS {column.type_name}) AS {quoted(column.name)}"
+        there = there.replace("%", "%%")
+        row = rows_of(connection, f"SELECT {self.selected(column, 'd')} FROM ({there}) d")[0]
+        return self.reading((column,))(row)[0]
 
     def defer_foreign_keys(self, connection: KeptConnection) -> None:
         """Those that were declared DEFERRABLE."""

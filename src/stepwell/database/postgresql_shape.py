@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,6 +85,19 @@ def read_table(connection: KeptConnection, name: str) -> TableShape | None:
         uniques,
         _foreign_keys(connection, oid),
     )
+
+
+def default_sql(connection: KeptConnection, table: str, column: str) -> str | None:
+    """The expression of a column's default; None without one, or where it calls a function."""
+    found = rows_of(
+        connection,
+        "SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d JOIN pg_attribute a"
+        " ON a.attrelid = d.adrelid AND a.attnum = d.adnum"
+        " WHERE d.adrelid = to_regclass(quote_ident(%s)) AND a.attname = %s",
+        table,
+        column,
+    )
+    return None if not found or re.search(r"\w\(", found[0][0]) else found[0][0]
 
 
 def rows_of(connection: KeptConnection, sql: str, *values: object) -> list[tuple[Any, ...]]:

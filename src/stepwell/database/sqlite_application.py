@@ -20,7 +20,7 @@ from stepwell.database.application import (
 from stepwell.database.dialect import KeptConnection
 from stepwell.database.shape import Column, TableShape, quoted
 from stepwell.database.sqlite_capture import raw_columns, stash_of, trigger_of, triggers
-from stepwell.database.sqlite_shape import read_table, rows_of
+from stepwell.database.sqlite_shape import default_sql, read_table, rows_of
 
 # julianday() counts days from noon in 4714 BC.
 _EPOCH_JULIAN_DAY = 2440587.5
@@ -37,6 +37,18 @@ class SqliteApplicationTables(ApplicationTables):
     def table(self, connection: KeptConnection, name: str) -> TableShape | None:
         """See ``sqlite_shape.py``."""
         return read_table(connection, name)
+
+    def default(self, connection: KeptConnection, shape: TableShape, column: Column) -> Value:
+        """By an expression that is converted as the column's affinity would."""
+        sql = default_sql(connection, shape.name, column.name)
+        if sql is None:
+            return None
+        is_number = column.kind in ("integer", "real", "decimal", "boolean")
+        [(value,)] = rows_of(connection, f"SELECT ({sql})")
+        if is_number and isinstance(value, str):
+            [(value,)] = rows_of(connection, "SELECT CAST(? AS NUMERIC)", value)
+        found: Value = value
+        return found
 
     def defer_foreign_keys(self, connection: KeptConnection) -> None:
         """A switch that COMMIT turns off again."""

@@ -16,6 +16,7 @@ from stepwell.database.shape import (
     Unique,
     columns_in,
     index_terms,
+    literal,
     quoted,
 )
 
@@ -34,6 +35,7 @@ _KIND_OF_TYPE: dict[str, Kind] = {
     "decimal": "decimal",
     "numeric": "decimal",
 }
+_CONSTANTS = ("NULL", "TRUE", "FALSE", "CURRENT_TIME", "CURRENT_DATE", "CURRENT_TIMESTAMP")
 _KIND_OF_AFFINITY: tuple[tuple[str, Kind], ...] = (
     ("int", "integer"),
     ("char", "text"),
@@ -84,6 +86,18 @@ def read_table(connection: KeptConnection, name: str) -> TableShape | None:
         # Which of them it is, SQLite does not tell.
         foreign_keys = tuple(replace(each, is_deferred=True) for each in foreign_keys)
     return TableShape(name, kind, columns, key, uniques, foreign_keys)
+
+
+def default_sql(connection: KeptConnection, table: str, column: str) -> str | None:
+    """The expression of a column's default; None without one."""
+    found = rows_of(
+        connection, "SELECT dflt_value FROM pragma_table_info(?) WHERE name = ?", table, column
+    )
+    sql: str | None = found[0][0] if found else None
+    name = re.fullmatch(r'"(.*)"|([^\W\d]\w*)', sql or "", re.DOTALL)
+    if name is None or (name[2] or "").upper() in _CONSTANTS:
+        return sql
+    return literal(name[1] or name[2])  # A name is a text in this one place.
 
 
 def rows_of(connection: KeptConnection, sql: str, *values: object) -> list[tuple[Any, ...]]:

@@ -2,8 +2,8 @@
 
 ``track`` refuses what cannot be carried and puts the triggers in place; the rows that are there are
 logged behind it, by key range (:mod:`stepwell.sync.baseline`). A table whose definition has changed
-since is refused by every export until it is tracked again; then its rows are announced again, too,
-because nobody knows what was missed.
+since is refused by every export until it is tracked again; then what nobody captured is announced,
+as far as it can be told from what the rows were before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import datetime
 from stepwell.database.shape import TableShape
 from stepwell.database.transaction import Reader, Transaction
 from stepwell.errors import CannotTrack, CaptureBroken
-from stepwell.sync.baseline import begin
+from stepwell.sync.baseline import begin, begin_again
 from stepwell.sync.change import Lineage
 from stepwell.sync.lineage import Context, encode_context
 from stepwell.sync.log import begin_apply, seal
@@ -48,7 +48,8 @@ def track(
 ) -> bool:
     """Capture a table from the commit of this transaction on; answers whether anything changed.
 
-    Tracking it again mends its triggers. ``baseline`` False leaves out the rows that are there.
+    Tracking it again mends its triggers, and announces what they did not see. ``baseline`` False
+    leaves out the rows that are there.
 
     Raises:
         CannotTrack: it has no declared key, or is no table; the message says what to do.
@@ -62,7 +63,7 @@ def track(
     tracked = find_table(transaction, shape.name)
     if tracked is None:
         again = bool(alive_page(transaction, shape.name, "", 1))
-        first = begin(again=again) if baseline else None
+        first = (begin_again(None, shape) if again else begin()) if baseline else None
         table_id = insert_table(transaction, shape, policy=policy, at=at, baseline=first)
     else:
         table_id = tracked.table_id
@@ -71,7 +72,9 @@ def track(
             return False
         while not seal(transaction).is_all:  # While their columns are still known.
             pass
-        update_shape(transaction, shape, begin(again=True))
+        was = tracked.shape
+        gap = transaction.ask(lambda connection: application.fault(connection, was, table_id))
+        update_shape(transaction, shape, begin_again(tracked, shape, was_captured=not gap))
     transaction.ask(lambda connection: application.install(connection, shape, table_id))
     return True
 
@@ -127,7 +130,7 @@ def require_capture(reader: Reader) -> None:
         more = f" (and {len(found) - 1} more tables)" if len(found) > 1 else ""
         raise CaptureBroken(
             f"cannot export changes of table {table!r}: {found[0].what}{more}",
-            hint=f"`stepwell sync track {table}` mends it and announces its rows again;"
+            hint=f"`stepwell sync track {table}` mends it and announces what was missed;"
             f" `stepwell sync untrack {table}` gives it up",
             fields={"table": table, "tables": [fault.table_name for fault in found]},
         )

@@ -9,7 +9,7 @@ the latest birth's value and the sum of all differences. So any order of deliver
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -20,6 +20,7 @@ from stepwell.sync.change import Value, Values, Version
 from stepwell.sync.policy import ColumnRule, Policy
 
 Stamp = tuple[int, bool, str, int, int]  # Version.by_time
+_NEVER: Stamp = (-1, False, "", 0, 0)
 
 
 class Stamps(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,6 +67,12 @@ def written(policy: Policy, stamps: Stamps, names: Iterable[str], version: Versi
     return Stamps(stamps.born, {**stamps.columns, **own}, stamps.births)
 
 
+def unwritten(stamps: Stamps, names: Iterable[str]) -> Stamps:
+    """The stamps of a row with some more columns, in which nobody has written yet."""
+    new = {name: _NEVER for name in names if name not in stamps.columns}
+    return Stamps(stamps.born, {**stamps.columns, **new}, stamps.births) if new else stamps
+
+
 @dataclass(frozen=True)
 class Row:
     """The state of a row: what a join takes and answers. ``values`` None: deleted."""
@@ -84,12 +91,14 @@ class Write:
         before: The old values of the columns that it changed; None for a birth, or where they are
             not known: then it is as if all were changed.
         is_birth: The row was not there before.
+        unspoken: Columns of the row that its writer's table does not have.
     """
 
     version: Version
     values: Values | None
     before: Values | None
     is_birth: bool
+    unspoken: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,8 @@ def merge(policy: Policy, row: Row | None, write: Write) -> Merged:
     """The row after a write that has not been joined before."""
     version = write.version
     if row is None or row.version.causal_length < version.causal_length:
-        return Merged(Row(version, write.values, born(version, write.values, policy)), ())
+        stamps = unwritten(born(version, write.values, policy), write.unspoken)
+        return Merged(Row(version, write.values, stamps), ())
     if row.version.causal_length > version.causal_length:
         return Merged(row, tuple(write.values or ()))
     greater = max(row.version, version, key=lambda v: v.by_time)
@@ -112,7 +122,7 @@ def merge(policy: Policy, row: Row | None, write: Write) -> Merged:
         return Merged(Row(greater, row.values, row.stamps), ())
     joined = _Join(policy, row, write)
     for name in write.values if write.before is None else write.before:
-        if name in write.values:
+        if name in write.values and name not in write.unspoken:
             joined.column(name)
     return Merged(Row(greater, joined.values, joined.stamps()), tuple(joined.lost))
 
@@ -167,9 +177,6 @@ class _Join:
         elif self._stamp > self._row.stamps.born:
             self.values[name] = count - self._births.get(name, 0) + _count(theirs)
             self._births[name] = _count(theirs)
-
-
-_NEVER: Stamp = (-1, False, "", 0, 0)
 
 
 def _count(value: Value) -> int:

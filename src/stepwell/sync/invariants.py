@@ -267,7 +267,7 @@ def _capture(reader: Reader) -> list[Finding]:
             "L7",
             f"table {fault.table_name}",
             fault.what,
-            f"`stepwell sync track {fault.table_name}` mends it and announces its rows again",
+            f"`stepwell sync track {fault.table_name}` mends it and announces what was missed",
         )
         for fault in capture.faults(reader)
     ]

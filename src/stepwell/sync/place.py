@@ -38,6 +38,7 @@ from stepwell.sync.table import TrackedTable
 from stepwell.sync.tables import change_log
 from stepwell.sync.touched import Token, names_of, row_key
 from stepwell.sync.uniques import settle
+from stepwell.sync.unspoken import is_apart
 
 ANCESTORS_MAX = 10_000  # Of a row, looked at one by one, when a late change meets its descendant.
 
@@ -168,7 +169,9 @@ class Placement(Outcome):
             self.write(table, change, key, row, values, incoming)
         elif now.id == incoming.id:
             return
-        elif holds(table.shape, row, values):
+        elif holds(table.shape, row, values) and not is_apart(
+            self.scene, table, change, row, values
+        ):
             self.versions[key] = policy.greater(now, incoming)
         elif not self.has_seen(key, now, incoming):
             self._decide(table, change, key, row, values, Side(now, row), incoming)
@@ -217,7 +220,12 @@ class Placement(Outcome):
             self._ask(table, change, key, ours, Side(incoming, image))
             return
         self.record(change, key, ours, Side(incoming, image), decision.winner)
-        if decision.winner == "theirs":
+        if decision.winner == "ours":
+            return
+        if is_apart(self.scene, table, change, row, values):
+            # Who hears of the two the other way round must end with both, too.
+            self.decide_row(table, change, key, ours, image, lost=(incoming,))
+        else:
             self.write(table, change, key, row, values, incoming)
 
     def _ask(

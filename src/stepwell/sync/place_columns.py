@@ -39,7 +39,9 @@ def place_columns(
     if values is not None and not is_birth and change.old_values() is not None:
         before = decode_values(change.before)
     image = None if values is None else {**(row or {}), **values}
-    merged = merge(policy, state, Write(incoming, image, before, is_birth))
+    names = table.shape.names if values is not None and change.epoch > 0 else ()
+    unspoken = {name for name in names if name not in (values or {})}
+    merged = merge(policy, state, Write(incoming, image, before, is_birth, unspoken))
     if now is not None and now.id != base:
         _record_merged(placement, change, key, Side(now, row), Side(incoming, image), merged)
     result = merged.row

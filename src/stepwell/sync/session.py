@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -115,10 +115,11 @@ class Sync(Sending, Receiving):
     # --- what is captured
 
     def track(self, table: str, *, policy: str = "lww", with_rows: bool = True) -> TrackedTable:
-        """Capture a table from now on; again: mend its triggers, announce its rows again.
+        """Capture a table from now on; again: mend its triggers, announce what they did not see.
 
         ``with_rows`` False leaves out the rows that are there already. A policy is given once;
-        tracking again keeps it.
+        tracking again keeps it. The answer names counters (rule ``delta``) whose triggers were gone
+        for a time: what was added to them then is not known, and does not travel.
 
         Raises:
             CannotTrack: it has no declared key, or is no table.
@@ -128,24 +129,30 @@ class Sync(Sending, Receiving):
         self._require_node()
         asked = parse_policy(policy)
 
-        def fact(transaction: Transaction) -> None:
+        def fact(transaction: Transaction) -> tuple[str, ...]:
             at = self._clock.now()
+            counters: tuple[str, ...] = ()
             text = encode_policy(asked)
             changed = capture.track(transaction, table, at=at, policy=text, baseline=with_rows)
             for tracked in tracked_tables(transaction).values():
                 if tracked.name.lower() == table.lower():
                     check_policy(asked, tracked.shape)
+                    counters = baseline.uncounted(tracked)
             if changed:
-                self._audit(transaction, "track", table, {"with_rows": with_rows})
+                detail: dict[str, object] = {"with_rows": with_rows}
+                if counters:
+                    detail["uncounted"] = counters
+                self._audit(transaction, "track", table, detail)
+            return counters
 
-        self.database.run(fact, what=f"track table {table!r}")
+        uncounted = self.database.run(fact, what=f"track table {table!r}")
         baseline.log_baselines(self.database, at=self._clock.now())
         with self.database.read() as reader:
             application = reader.application
             shape = reader.ask(lambda connection: application.table(connection, table))
             found = find_table(reader, shape.name if shape is not None else table)
         assert found is not None
-        return found
+        return replace(found, uncounted=uncounted)
 
     def untrack(self, table: str) -> None:
         """Capture a table no longer; what is logged stays.

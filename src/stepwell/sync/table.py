@@ -54,6 +54,8 @@ class TrackedTable:
         policy: JSON, for ``sync/policy.py``.
         baseline: ``pk_json`` behind which its first rows are still to be logged; empty: all of
             them; None: none any more.
+        uncounted: Its counters, where it was just tracked again and nobody knows what was added
+            to them unseen.
     """
 
     table_id: int
@@ -62,6 +64,7 @@ class TrackedTable:
     fingerprint: str
     policy: str
     baseline: str | None
+    uncounted: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, ...]:

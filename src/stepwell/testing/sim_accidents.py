@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stepwell.errors import CaptureBroken, HistoryForked, NodeRestored
+from stepwell.testing.sim_checks import untouched, versions_of
 from stepwell.testing.sim_node import SimNode, known_of
 from stepwell.testing.sim_tables import SimTable, some_statement
 
@@ -31,6 +32,7 @@ class Accidents:
         self._happened = simulation.happened
         self._copies: dict[str, Path] = {}
         self._has_copies = self._dice.one_in(2)
+        self._default = 1 if self._dice.one_in(3) else None  # Of the column that tables get.
 
     # --- copies
 
@@ -120,14 +122,15 @@ class Accidents:
 
     def alter(self, node: SimNode) -> None:
         """A program alters a table, and perhaps writes it before anybody has tracked it again."""
-        tables = [table for table in node.tables if table.may_be_altered]
-        if self._has_copies or not tables:
+        if self._has_copies:
             return
-        table = self._dice.choose(tables)
-        if table.name not in node.grown and (node.path is None or self._dice.one_in(2)):
+        table = self._dice.choose(node.tables)
+        may_be_rebuilt = node.path is not None and table.may_be_rebuilt
+        if table.name not in node.grown and (not may_be_rebuilt or self._dice.one_in(2)):
             self._grow(node, table)
-        elif node.path is not None:
+        elif node.path is not None and may_be_rebuilt:
             _rebuild(node.path, table)
+            node.rebuilt.add(table.name)
             self._happened["rebuilt"] += 1
         else:
             return
@@ -151,9 +154,14 @@ class Accidents:
             self.mend(node)
 
     def mend(self, node: SimNode) -> None:
-        """Whoever migrates a table tracks it again."""
+        """Whoever migrates a table tracks it again: nothing is announced that nobody wrote."""
+        before = versions_of(node)
         for table in node.tables:
             node.sync.track(table.name, policy=table.policy)
+        for key, version in untouched(node, self._default).items():
+            if version != before.get(key, version):
+                self._simulation.fail(f"{node.name} announces {key}: {version} is {before[key]}")
+        node.rebuilt.clear()
 
     def alter_everywhere(self) -> None:
         """The migration that a node has had comes to all others."""
@@ -167,7 +175,9 @@ class Accidents:
 
     def _grow(self, node: SimNode, table: SimTable) -> None:
         with node.database.write() as transaction:
-            transaction.connection.execute(f"ALTER TABLE {table.name} ADD COLUMN extra INTEGER")
+            default = "" if self._default is None else f" DEFAULT {self._default}"
+            sql = f"ALTER TABLE {table.name} ADD COLUMN extra INTEGER{default}"
+            transaction.connection.execute(sql)
         node.grown.add(table.name)
         self._happened["column added"] += 1
 

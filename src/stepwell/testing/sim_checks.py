@@ -67,6 +67,20 @@ def _version(node: SimNode, key: RowKey) -> str:
     return "none" if version is None else f"{version.id}, length {version.causal_length}"
 
 
+def versions_of(node: SimNode) -> dict[RowKey, str]:
+    """The version of every tracked row of a node."""
+    return {key: _version(node, key) for key in rows_of(node)}
+
+
+def untouched(node: SimNode, default: object) -> dict[RowKey, str]:
+    """The same, of rows of which a migration is no news: nobody wrote the new column."""
+    return {
+        key: _version(node, key)
+        for key, row in rows_of(node).items()
+        if key.table_name not in node.rebuilt and row.get("extra", default) == default
+    }
+
+
 def twice(node: SimNode, packets: Iterable[Packet]) -> list[str]:
     """L3: everything that was ever sent to a node, sent again, changes nothing."""
     before, parked = rows_of(node), parked_of(node)

@@ -85,6 +85,7 @@ class SimNode:
         self.is_main = is_main
         self.clock = FrozenClock()
         self.grown: set[str] = set()  # Tables that have one more column here.
+        self.rebuilt: set[str] = set()  # Tables that lost their triggers, until they are tracked.
         self.path = Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite") else None
         self._open()
         with self.database.write() as transaction:
@@ -209,7 +210,8 @@ class SimNode:
         """A copy that was put to work: another database of the same name."""
         twin: SimNode = object.__new__(SimNode)
         twin.name, twin.tables, twin.is_main = self.name, self.tables, self.is_main
-        twin.url, twin.path, twin.grown = f"sqlite:///{at}", at, set(self.grown)
+        twin.url, twin.path = f"sqlite:///{at}", at
+        twin.grown, twin.rebuilt = set(self.grown), set(self.rebuilt)
         twin.clock = FrozenClock(self.clock.now())
         twin._open()
         return twin
