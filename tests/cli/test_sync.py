@@ -73,6 +73,23 @@ def test_tables_are_tracked_and_untracked(shop: Here) -> None:
     shop.call("sync", "untrack", "visit").refused(2, "cannot find tracked table 'visit'")
 
 
+def test_a_counter_that_was_without_triggers_is_told(shop: Here) -> None:
+    counted = '{"rows":"columns","columns":{"n":"delta"}}'
+    sql(shop, "CREATE TABLE stock (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)")
+    assert [] == shop.json("sync", "track", "stock", "--policy", counted)["tables"][0]["uncounted"]
+    sql(
+        shop,
+        "CREATE TABLE stock_new (id INTEGER PRIMARY KEY, n INTEGER NOT NULL)",
+        "DROP TABLE stock",
+        "ALTER TABLE stock_new RENAME TO stock",
+    )
+    told = shop.done("sync", "track", "stock", "--policy", counted).out
+
+    assert "counter 'n' had no triggers for a time: what was added to it then is not sent" in told
+    assert "hint: `stepwell sync verify PEER` finds the rows that differ" in told
+    assert "counter" not in shop.done("sync", "track", "stock", "--policy", counted).out
+
+
 def test_the_status_shows_the_log_and_what_is_missed(shop: Here) -> None:
     sql(shop, "INSERT INTO visit VALUES (1, 3), (2, 4)")
     told = shop.done("sync", "status").out
