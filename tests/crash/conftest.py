@@ -7,7 +7,13 @@ from tests.support.filesystem import small_filesystem
 
 ONE_SHARE = "test_every_statement.py"  # On a server each point takes several times as long.
 # Seconds each; what they show of PostgreSQL the every statement of a job shows as well.
-SQLITE_ALONE = ("test_repair_kills.py", "test_purge_kills.py", "test_winding_job.py")
+SQLITE_ALONE = (
+    "test_copy_kills.py",
+    "test_purge_kills.py",
+    "test_repair_kills.py",
+    "test_state_import.py",
+    "test_winding_job.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
