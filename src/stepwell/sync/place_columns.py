@@ -45,9 +45,11 @@ def place_columns(
     if now is not None and now.id != base:
         _record_merged(placement, change, key, Side(now, row), Side(incoming, image), merged)
     result = merged.row
-    if not holds(table.shape, row, result.values):
+    if holds(table.shape, row, result.values):
+        placement.versions[key] = result.version
+    else:
         placement.write(table, change, key, row, result.values, result.version)
-    now = placement.versions.setdefault(key, result.version)
+    now = placement.versions[key]
     stamps = result.stamps
     if now != result.version and result.values is not None:
         # This node had to change it, to let another row have its unique value.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -396,6 +397,28 @@ def test_a_column_that_only_grows_is_put_back_where_it_was_lowered(
 
     assert [{"id": 1, "code": "b", "n": 5}] == item(main) == item(shop)
     assert [] == told(log_of(main.database))[4:]
+
+
+def test_changes_of_one_group_that_leave_a_row_as_it_is_leave_its_latest_version(
+    node: Make, at: datetime
+) -> None:
+    """Method: strangers' transactions are sealed together, each with a stamp of its own."""
+    policy = Policy(rows="columns", columns={"n": "max"})
+    shop, main = node("shop-1", policy=policy), node("main", policy=policy, receives=True)
+    write(main, "INSERT INTO item VALUES (1, 'a', 5)")
+    send(main, shop, at=at)
+    write(main, "UPDATE item SET n = 9")
+    log_of(main.database)
+    with closing(sqlite3.connect(str(shop.database.path), isolation_level=None)) as stranger:
+        stranger.execute("UPDATE item SET n = 6")
+        stranger.execute("UPDATE item SET n = 7")
+    [group] = groups_of(shop.database)[1:]
+
+    assert 2 == len({change.hlc for change in group})
+    send(shop, main, at=at)
+    assert [{"id": 1, "code": "a", "n": 9}] == item(main)
+    send(main, shop, at=at)
+    assert [{"id": 1, "code": "a", "n": 9}] == item(shop)
 
 
 def test_a_clock_that_is_ahead_does_not_win(node: Make, at: datetime) -> None:
