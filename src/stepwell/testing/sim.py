@@ -86,7 +86,9 @@ class Simulation:
             self._settle()
             self._require(checks.differences(self.nodes), "after everything was exchanged")
             if not self.happened["restored"]:  # That takes away what a node had recorded.
-                losers = checks.losers(self.nodes, self.sent)
+                losers = checks.losers(
+                    self.nodes, self.sent, column_default=self.accidents.column_default
+                )
                 self._require(losers, "after everything was exchanged")
             self._require(checks.passed(self.nodes), "after everything was exchanged")
             for shop in self.nodes:

@@ -32,7 +32,7 @@ class Accidents:
         self._happened = simulation.happened
         self._copies: dict[str, Path] = {}
         self._has_copies = self._dice.one_in(2)
-        self._default = 1 if self._dice.one_in(3) else None  # Of the column that tables get.
+        self.column_default = 1 if self._dice.one_in(3) else None  # Of the column that tables get.
 
     # --- copies
 
@@ -158,7 +158,7 @@ class Accidents:
         before = versions_of(node)
         for table in node.tables:
             node.sync.track(table.name, policy=table.policy)
-        for key, version in untouched(node, self._default).items():
+        for key, version in untouched(node, self.column_default).items():
             if version != before.get(key, version):
                 self._simulation.fail(f"{node.name} announces {key}: {version} is {before[key]}")
         node.rebuilt.clear()
@@ -175,7 +175,7 @@ class Accidents:
 
     def _grow(self, node: SimNode, table: SimTable) -> None:
         with node.database.write() as transaction:
-            default = "" if self._default is None else f" DEFAULT {self._default}"
+            default = "" if self.column_default is None else f" DEFAULT {self.column_default}"
             sql = f"ALTER TABLE {table.name} ADD COLUMN extra INTEGER{default}"
             transaction.connection.execute(sql)
         node.grown.add(table.name)

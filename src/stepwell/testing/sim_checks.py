@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from stepwell.database.transaction import Reader
 from stepwell.finding import Severity
 from stepwell.sync import peers
-from stepwell.sync.change import Change, RowKey, Values, key_text
+from stepwell.sync.change import Change, RowKey, Value, Values, key_text
 from stepwell.sync.conflict import list_conflicts
 from stepwell.sync.digest import parked_rows
 from stepwell.sync.invariants import examine
@@ -91,8 +91,13 @@ def twice(node: SimNode, packets: Iterable[Packet]) -> list[str]:
     return [] if (before, parked) == (after, parked_of(node)) else [f"L3 on {node.name}"]
 
 
-def losers(nodes: Sequence[SimNode], packets: Iterable[Packet]) -> list[str]:
-    """L4: a version that is no row's, nor before it, nor equal to one of these, is recorded."""
+def losers(
+    nodes: Sequence[SimNode], packets: Iterable[Packet], *, column_default: Value
+) -> list[str]:
+    """L4: a version that is no row's, nor before it, nor equal to one of these, is recorded.
+
+    Who does not have the added column wrote a row that has its default.
+    """
     bases: dict[tuple[RowKey, str], set[str]] = {}
     images: dict[tuple[RowKey, str], Values | None] = {}
     for packet in packets:
@@ -111,7 +116,8 @@ def losers(nodes: Sequence[SimNode], packets: Iterable[Packet]) -> list[str]:
                     (conflict.key, conflict.their_version),
                 }
     with nodes[0].database.read() as reader:
-        return _unrecorded(reader, bases, images, recorded, parked_rows(reader))
+        parked = parked_rows(reader)
+        return _unrecorded(reader, bases, images, recorded, parked, column_default)
 
 
 def _written(change: Change) -> Iterator[tuple[RowKey, str | None, Values | None]]:
@@ -134,6 +140,7 @@ def _unrecorded(
     images: dict[tuple[RowKey, str], Values | None],
     recorded: set[tuple[RowKey, str | None]],
     parked: Iterable[tuple[str, str]],
+    column_default: Value,
 ) -> list[str]:
     simple = {"note", "master"}
     left_out = {RowKey(*row) for row in parked}
@@ -151,15 +158,16 @@ def _unrecorded(
             # That it was so before this version was written is no excuse.
             apart = before - _with_ancestors(bases, key, {version})
             been = [images.get((key, each)) for each in apart] or [None]
-            if not any(_has_been(images[key, version], each) for each in been):
+            if not any(_has_been(images[key, version], each, column_default) for each in been):
                 found.append(f"L4 {key.table_name} {key.pk_json}: {version} is nowhere")
     return found
 
 
-def _has_been(image: Values | None, other: Values | None) -> bool:
+def _has_been(image: Values | None, other: Values | None, column_default: Value) -> bool:
     """Whether a row that was so has held an image; columns that it does not speak of may differ."""
     if image is None or other is None:
         return image is other
+    other = {"extra": column_default, **other}
     return all(other.get(name) == value for name, value in image.items())
 
 
