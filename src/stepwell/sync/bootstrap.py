@@ -95,7 +95,10 @@ def bootstrap(
         _take_as_received(transaction, head, node, at)
         writer.last_hlc = max(writer.last_hlc, head.last_hlc)
         epoch = node.epoch
-        own_epoch, _ = head.known.get(node.node_id, (0, 0))
+        known_epoch, _ = head.known.get(node.node_id, (0, 0))
+        # A copy may be from before the last new epoch, in which nothing may have been written: its
+        # number is used all the same, a cursor at its source stands in it.
+        own_epoch = max(known_epoch, head.heard.get(node.node_id, 0))
         if new_epoch or own_epoch > node.epoch:
             epoch = max(node.epoch, own_epoch) + 1
             writer.last_seq = writer.last_lsn = 0

@@ -61,6 +61,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         lsn: Where the log of ``source_node`` stood.
         known: Of each origin, the epoch and the last seq that is in the rows.
+        heard: Of each peer the epoch in which it was heard last, also when it wrote nothing in it.
         last_hlc: The greatest stamp in it.
         hashes: Of the last group of each origin; left out where its changes are pruned.
         schemas: The fingerprint of each table.
@@ -76,6 +77,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     known: dict[str, tuple[int, int]]
     hashes: dict[str, str]
     schemas: dict[str, str]
+    heard: dict[str, int] = {}
 
 
 class SnapshotRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -135,6 +137,7 @@ def write_snapshot(database: Database, path: Path, clock: Clock, *, file_id: str
             lsn=node.last_lsn,
             last_hlc=node.last_hlc,
             known=peers.known(reader),
+            heard={state.client_id: state.peer_epoch for state in peers.list_states(reader, "in")},
             hashes=_hashes(reader),
             schemas={table.name: table.fingerprint for table in tables},
         )

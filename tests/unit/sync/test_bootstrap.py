@@ -10,6 +10,7 @@ import pytest
 from stepwell.database.connect import open_database
 from stepwell.errors import BundleDamaged, BundleTorn, CannotBootstrap, ForeignFile, InvalidPeer
 from stepwell.sync.change import RowKey
+from stepwell.sync.peers import SyncState, set_state
 from stepwell.sync.session import Sync
 from stepwell.sync.versions import find_version
 from stepwell.testing import FrozenClock
@@ -139,6 +140,17 @@ def test_a_node_goes_on_in_a_new_epoch(shop: Sync) -> None:
 
     assert (before.epoch + 1, before.last_lsn + 1) == (after.epoch, change.lsn)
     assert (2, 1) == (change.epoch, change.seq)
+
+
+def test_an_epoch_in_which_nothing_was_written_is_used_all_the_same(
+    shop: Sync, new: Sync, clock: FrozenClock, tmp_path: Path
+) -> None:
+    """Goal: a copy from before the last new epoch is put back; what it writes now must arrive."""
+    heard = SyncState("shop-2", "in", 5, 3, None, None, clock.now())
+    shop.database.run(lambda t: set_state(t, heard))
+    shop.write_snapshot(tmp_path / "all.snapshot")
+
+    assert 4 == new.bootstrap(tmp_path / "all.snapshot", new_epoch=True).epoch
 
 
 # --- verify --------------------------------------------------------------------------------------
