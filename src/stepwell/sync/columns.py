@@ -122,7 +122,9 @@ def merge(policy: Policy, row: Row | None, write: Write) -> Merged:
         return Merged(Row(greater, row.values, row.stamps), ())
     joined = _Join(policy, row, write)
     for name in write.values if write.before is None else write.before:
-        if name in write.values and name not in write.unspoken:
+        if name in write.unspoken:
+            joined.leave(name)
+        elif name in write.values:
             joined.column(name)
     return Merged(Row(greater, joined.values, joined.stamps()), tuple(joined.lost))
 
@@ -148,6 +150,10 @@ class _Join:
         """Of the joined row: columns that the later birth has written are no later than it."""
         new_born = max(self._row.stamps.born, self._stamp if self._is_birth else _NEVER)
         return Stamps(new_born, self._columns, self._births)
+
+    def leave(self, name: str) -> None:
+        """The write does not speak of it: a later birth leaves it when it was written, too."""
+        self._columns.setdefault(name, self._row.stamps.of(name))
 
     def column(self, name: str) -> None:
         """Join one column."""

@@ -12,7 +12,10 @@ import pytest
 from stepwell.database.connect import open_database
 from stepwell.database.dialect import DatabaseOptions
 from stepwell.sync import baseline
+from stepwell.sync.change import Version
+from stepwell.sync.columns import Write, merge
 from stepwell.sync.conflict import list_conflicts
+from stepwell.sync.policy import Policy
 from stepwell.sync.session import Sync
 from stepwell.testing import FrozenClock
 from tests.support.change_log import execute, log_of, told
@@ -396,3 +399,15 @@ def test_a_name_without_quotes_is_a_default_on_sqlite(chain: Chain) -> None:
 
     assert ("open", "it's new") == tuple(chain.row("main", 1)[name] for name in ("state", "place"))
     assert length == chain.length("main")
+
+
+def test_a_later_birth_leaves_a_column_that_it_does_not_speak_of() -> None:
+    """By column, in whatever order the two births come: it is as old as who has written it."""
+    policy = Policy(rows="columns")
+    early, late = (Version(f"shop-{n}", 1, 1, n << 16, 1) for n in (1, 2))
+    spoken = Write(early, {"id": 1, "extra": 1}, None, is_birth=True)
+    silent = Write(late, {"id": 1, "extra": 1}, None, is_birth=True, unspoken={"extra"})
+
+    for first, second in ((spoken, silent), (silent, spoken)):
+        joined = merge(policy, merge(policy, None, first).row, second).row
+        assert (late.by_time, early.by_time) == (joined.stamps.born, joined.stamps.of("extra"))
